@@ -1,0 +1,126 @@
+//! South: what the library OS asks of its host.
+//!
+//! A platform is a type without values; its functions are associated, so that the library OS calls them directly and a test
+//! chooses its own. Each trait is one kind of service. The number of functions here *is* the host interface: README has the
+//! count, and `cargo xtask tidy` checks it.
+//!
+//! Invariants for every implementor: no function panics; none calls back into the library OS except where it says so; all may
+//! be called with library-OS locks held unless they say that they sleep.
+
+use crate::mm::{GuestAddr, Prot};
+use core::sync::atomic::AtomicU32;
+use core::time::Duration;
+
+/// Everything that a host must offer.
+pub trait Platform: Wait + Frames + UserCopy + Clock + Entropy + Log + Sized + Send + Sync + 'static {}
+
+/// Why a [`Wait::wait`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wakeup {
+    /// The word differed, somebody woke it, or for no reason: look at your condition again.
+    Woken,
+    /// The deadline passed.
+    TimedOut,
+    /// A kill, or a kick for this task, came; only in [`WaitMode::Interruptible`].
+    Interrupted,
+}
+
+/// Whether a wait ends when the waiting task is to be killed or looked after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitMode {
+    /// For locks, held for a bounded time.
+    Uninterruptible,
+    /// For waits that a guest can make last for ever.
+    Interruptible,
+}
+
+/// Blocking on a word, as futex(2) does: the one primitive under every wait queue; and the locks that a platform makes of it.
+pub trait Wait {
+    /// The raw lock under [`crate::sync::Mutex`]. Waiters sleep.
+    type RawMutex: lock_api::RawMutex + Send + Sync + 'static;
+    /// The raw lock under [`crate::sync::RwLock`]. Waiters sleep; a waiting writer holds off new readers.
+    type RawRwLock: lock_api::RawRwLock + Send + Sync + 'static;
+
+    /// Sleeps while `*word == expected`, until a wake, `deadline` (of the monotonic [`Clock`]) or an interruption.
+    ///
+    /// The comparison and falling asleep are one step with respect to [`Wait::wake`]. Sleeps; needs task context.
+    fn wait(word: &AtomicU32, expected: u32, mode: WaitMode, deadline: Option<Duration>) -> Wakeup;
+
+    /// Wakes every task that waits on `word`. Does not sleep.
+    fn wake(word: &AtomicU32);
+}
+
+/// One 4 KiB page frame of the host, reference-counted. Clones are the same frame.
+///
+/// Guests may write to a frame at any moment: what is read twice may differ.
+pub trait Frame: Clone + Send + Sync + core::fmt::Debug + 'static {
+    /// Copies out from `offset` into `dst`; bytes past the frame's end are left as they were. Returns bytes copied.
+    fn read(&self, offset: usize, dst: &mut [u8]) -> usize;
+    /// Copies `src` to `offset`; what would pass the frame's end is not copied. Returns bytes copied.
+    fn write(&self, offset: usize, src: &[u8]) -> usize;
+    /// Copies the whole of `from` here.
+    fn copy_from(&self, from: &Self);
+    /// Whether this handle is the only one. Page tables hold none.
+    fn is_unique(&self) -> bool;
+    /// Whether both are the same frame.
+    fn same(&self, other: &Self) -> bool;
+}
+
+/// One entry for a page table.
+#[derive(Debug)]
+pub struct Mapping<F> {
+    /// The page's address.
+    pub addr: GuestAddr,
+    /// What is shown there.
+    pub frame: F,
+    /// With which rights; a page shared copy-on-write comes without [`Prot::WRITE`].
+    pub prot: Prot,
+}
+
+/// Page frames, and the page tables that show them to guests.
+pub trait Frames {
+    /// A reference to a frame.
+    type Frame: Frame;
+    /// The host's side of one address space: its page tables.
+    type Space: Send + Sync + core::fmt::Debug + 'static;
+
+    /// A frame filled with zeros, or `None` when the host has none. May sleep.
+    fn zeroed_frame() -> Option<Self::Frame>;
+    /// Fresh, empty page tables, or `None` when the host has no memory. May sleep.
+    fn new_space() -> Option<Self::Space>;
+    /// Fills the absent entries among `mappings` (ascending, same 2 MiB region), or replaces them if `replace`.
+    ///
+    /// Called under the address space's lock. Returns false when the host has no memory for a table.
+    fn map(space: &Self::Space, mappings: &[Mapping<Self::Frame>], replace: bool) -> bool;
+    /// Removes every entry in `start..end`; on return no processor can use one. Called under the address space's lock.
+    fn unmap(space: &Self::Space, start: GuestAddr, end: GuestAddr);
+}
+
+/// Copies between the library OS and the current guest's memory. May sleep and may fault, which calls
+/// [`crate::mm::AddressSpace::fault`]: hold no lock at or inside the address space's.
+pub trait UserCopy {
+    /// Copies from guest memory; returns how many bytes were copied before a fault that could not be resolved.
+    fn from_guest(dst: &mut [u8], src: GuestAddr) -> usize;
+    /// Copies to guest memory; returns how many bytes were copied before a fault that could not be resolved.
+    fn to_guest(dst: GuestAddr, src: &[u8]) -> usize;
+}
+
+/// Time.
+pub trait Clock {
+    /// Since an arbitrary point, never backwards. CLOCK_MONOTONIC of the host.
+    fn monotonic() -> Duration;
+    /// Since 1970-01-01 UTC. CLOCK_REALTIME of the host.
+    fn realtime() -> Duration;
+}
+
+/// Random numbers.
+pub trait Entropy {
+    /// Fills `dst` with bytes fit for keys.
+    fn fill_random(dst: &mut [u8]);
+}
+
+/// Messages for whoever runs the host.
+pub trait Log {
+    /// Writes one line, rate-limited. Must not contain guest addresses.
+    fn log(line: core::fmt::Arguments<'_>);
+}

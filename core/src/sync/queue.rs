@@ -1,0 +1,65 @@
+//! Waiting for a condition that somebody else makes true.
+//!
+//! The queue is a counter of wakes. A waiter reads it, looks at its condition, and sleeps only while the counter is unchanged, so
+//! no wake between the look and the sleep is lost. Invariant: whoever changes a condition wakes *after* the change.
+
+use crate::error::{Error, Result};
+use crate::platform::{Wait, WaitMode, Wakeup};
+use core::fmt;
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
+
+/// Tasks that wait for one condition. `P` is the platform.
+pub struct WaitQueue<P> {
+    wakes: AtomicU32,
+    platform: PhantomData<fn() -> P>,
+}
+
+impl<P> Default for WaitQueue<P> {
+    fn default() -> Self {
+        Self { wakes: AtomicU32::new(0), platform: PhantomData }
+    }
+}
+
+impl<P> fmt::Debug for WaitQueue<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitQueue").field("wakes", &self.wakes).finish()
+    }
+}
+
+impl<P: Wait> WaitQueue<P> {
+    /// An empty queue.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sleeps until `condition` gives a value; looks at it at least once, and after every wake.
+    ///
+    /// `deadline` is of the platform's monotonic clock; past it the result is `Ok(None)`. `condition` must not sleep on this queue.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`]: a kill or a kick came while the condition was not yet met.
+    pub fn wait_until<T>(&self, deadline: Option<Duration>, mut condition: impl FnMut() -> Option<T>) -> Result<Option<T>> {
+        let mut last = Wakeup::Woken;
+        loop {
+            let seen = self.wakes.load(Ordering::Acquire);
+            if let Some(value) = condition() {
+                return Ok(Some(value));
+            }
+            match last {
+                Wakeup::Woken => {}
+                Wakeup::TimedOut => return Ok(None),
+                Wakeup::Interrupted => return Err(Error::Interrupted),
+            }
+            last = P::wait(&self.wakes, seen, WaitMode::Interruptible, deadline);
+        }
+    }
+
+    /// Makes every waiter look at its condition again.
+    pub fn wake_all(&self) {
+        self.wakes.fetch_add(1, Ordering::Release);
+        P::wake(&self.wakes);
+    }
+}
