@@ -27,4 +27,6 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod elf;
 pub mod errno;
+pub mod regs;
