@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What the kernel crate's own bindings lack; see bindings.params for the names that are taken from here. */
+#include <linux/anon_inodes.h>
+#include <linux/sched.h>
+#include <linux/signal.h>
+#include <linux/syscall_user_dispatch.h>
+#include <linux/thread_info.h>
+#include <asm/page.h>
+#include <asm/unistd.h>
+#include "helpers.h"
+
+/* bindgen sees no macro that is not a plain number. Kbuild's script drops the prefix. */
+const gfp_t LITEBOX_CONST_GFP_NOFAIL_ACCOUNT = GFP_KERNEL_ACCOUNT | __GFP_NOFAIL;
+const unsigned int LITEBOX_CONST_WORK_BIT_USER_DISPATCH = SYSCALL_WORK_BIT_SYSCALL_USER_DISPATCH;
+const unsigned short LITEBOX_CONST_USER_CS = __USER_CS;
+const unsigned short LITEBOX_CONST_USER_DS = __USER_DS;
+const unsigned long LITEBOX_CONST_HOST_EXIT = __NR_exit;
+const unsigned long LITEBOX_CONST_HOST_EXIT_GROUP = __NR_exit_group;
+const unsigned long LITEBOX_CONST_HOST_CLONE = __NR_clone;

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * Inline functions and macros of the kernel that Rust cannot reach. One line of work each; the reason stands above it.
+ * Anything that is an exported function, or plain arithmetic on exported data, is done in Rust.
+ */
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task_stack.h>
+#include <linux/tracepoint.h>
+#include <asm/cpufeature.h>
+#include <asm/fpu/types.h>
+#include "helpers.h"
+
+/* A patched branch (asm goto), resolved against the running CPU. */
+bool litebox_has_fsgsbase(void)
+{
+	return cpu_feature_enabled(X86_FEATURE_FSGSBASE);
+}
+
+/* A macro; the padding at the top of the stack depends on FRED. */
+struct pt_regs *litebox_pt_regs(struct task_struct *task)
+{
+	return task_pt_regs(task);
+}
+
+/* A macro or an unexported function, by configuration; the area follows the task's own structure. */
+struct fpu *litebox_task_fpu(struct task_struct *task)
+{
+	return (struct fpu *)(task + 1);
+}
+
+/* Inline; which grace periods are waited for differs between kernel versions. */
+void litebox_tracepoints_quiesce(void)
+{
+	tracepoint_synchronize_unregister();
+}
+
+/* Inline atomics with a tracepoint. */
+void litebox_get_page(struct page *page)
+{
+	get_page(page);
+}
+
+int litebox_page_count(const struct page *page)
+{
+	return page_count(page);
+}
+
+/* Arithmetic on a base that the kernel relocates, through a macro. */
+void *litebox_page_address(const struct page *page)
+{
+	return page_address(page);
+}
+
+/* Page-table entries: paravirtualised, and their encoding knows of memory encryption. */
+bool litebox_pte_none(pte_t *pte)
+{
+	return pte_none(ptep_get(pte));
+}
+
+void litebox_set_pte(pte_t *pte, const struct page *page, pgprot_t prot)
+{
+	set_pte(pte, pte_mkspecial(pfn_pte(page_to_pfn(page), prot)));
+}
+
+/* The lock's macro masks interrupts, or does not (PREEMPT_RT). Takes one pending signal of @wanted from current's queues. */
+int litebox_dequeue_signal(unsigned long wanted, struct kernel_siginfo *info)
+{
+	enum pid_type type;
+	sigset_t others;
+	int signr;
+
+	siginitsetinv(&others, wanted);
+	spin_lock_irq(&current->sighand->siglock);
+	signr = dequeue_signal(&others, info, &type);
+	spin_unlock_irq(&current->sighand->siglock);
+	return signr;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* helpers.c, as Rust sees it. */
+#ifndef LITEBOX_HELPERS_H
+#define LITEBOX_HELPERS_H
+#include <linux/mm_types.h>
+#include <linux/sched.h>
+
+bool litebox_has_fsgsbase(void);
+struct pt_regs *litebox_pt_regs(struct task_struct *task);
+struct fpu *litebox_task_fpu(struct task_struct *task);
+void litebox_tracepoints_quiesce(void);
+void litebox_get_page(struct page *page);
+int litebox_page_count(const struct page *page);
+void *litebox_page_address(const struct page *page);
+bool litebox_pte_none(pte_t *pte);
+void litebox_set_pte(pte_t *pte, const struct page *page, pgprot_t prot);
+int litebox_dequeue_signal(unsigned long wanted, struct kernel_siginfo *info);
+#endif
