@@ -38,7 +38,7 @@ impl GuestAddr {
     ///
     /// # Errors
     /// `FAULT`: past the end of the 64-bit space.
-    pub fn add(self, bytes: u64) -> Result<Self> {
+    pub fn plus(self, bytes: u64) -> Result<Self> {
         self.0.checked_add(bytes).map(Self).ok_or(errno!(FAULT, "the address wraps around"))
     }
 
@@ -77,7 +77,6 @@ impl GuestAddr {
 
     /// Offset within its page: `0..4096`.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "below 4096")]
     pub const fn offset_in_page(self) -> usize {
         (self.0 & (PAGE_SIZE - 1)) as usize
     }
@@ -215,7 +214,7 @@ mod tests {
         assert_eq!(GuestAddr::new(0x1001).page_up(), Some(GuestAddr::new(0x2000)));
         assert_eq!(GuestAddr::new(0x1000).page_up(), Some(GuestAddr::new(0x1000)));
         assert_eq!(GuestAddr::new(u64::MAX).page_up(), None);
-        assert!(GuestAddr::new(u64::MAX).add(1).is_err());
+        assert!(GuestAddr::new(u64::MAX).plus(1).is_err());
         assert_eq!(round_up(1), Some(PAGE_SIZE));
     }
 

@@ -1,0 +1,321 @@
+//! Page faults: which frame to show, and with which rights.
+//!
+//! Up to [`AROUND`] pages are filled at once, since a trap costs more than an entry. A private page is copied when somebody else
+//! owns it too. Quota is charged before a frame is allocated. Locks: the address space's; no lock while a source is asked.
+//! Hostile input: the address. Sources: Linux mm/memory.c `do_fault`, `wp_page_copy`.
+
+use super::addr::{GuestAddr, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot};
+use super::pages::{Owned, Pages};
+use super::source::MapSource;
+use super::space::{AddressSpace, FrameOf, State};
+use super::vma::{Backing, MapFlags, STACK_GUARD, Vma};
+use crate::error::{Errno, Error, Result};
+use crate::errno;
+use crate::platform::{Mapping, Platform};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Pages that one fault fills, aligned to as many.
+const AROUND: u64 = 16;
+/// The same, as a length.
+const AROUND_LEN: usize = 16;
+
+/// What a guest tried to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Load.
+    Read,
+    /// Store.
+    Write,
+    /// Fetch an instruction.
+    Exec,
+}
+
+impl Access {
+    /// Whether `prot` lets it happen. On x86-64, what can be written or executed can be read.
+    fn is_allowed(self, prot: Prot) -> bool {
+        match self {
+            Self::Read => !prot.is_empty(),
+            Self::Write => prot.contains(Prot::WRITE),
+            Self::Exec => prot.contains(Prot::EXEC),
+        }
+    }
+}
+
+/// Why an access is a SIGSEGV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegvCode {
+    /// Nothing is mapped there.
+    MapErr,
+    /// Something is, without that right.
+    AccErr,
+}
+
+/// What came of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultOutcome {
+    /// Try again.
+    Resolved,
+    /// SIGSEGV.
+    Segv(SegvCode),
+    /// SIGBUS: past the end of a file, or it cannot be read.
+    Bus,
+    /// The quota is used up, or the host has no memory.
+    OutOfMemory,
+}
+
+/// Why a page cannot be shown now.
+pub(super) enum Missing<P: Platform> {
+    /// It must be read first, without the lock.
+    Fetch(Arc<dyn MapSource<P>>, u64),
+    /// Nothing is mapped there.
+    Unmapped,
+    /// Past the end of its source.
+    Bus,
+    /// No memory.
+    Error(Error),
+}
+
+impl<P: Platform> From<Error> for Missing<P> {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// A page that was read while no lock was held; holds for this source and index only.
+pub(super) struct Fetched<P: Platform> {
+    source: Arc<dyn MapSource<P>>,
+    index: u64,
+    frame: P::Frame,
+}
+
+/// A page that belongs to this space alone.
+pub(super) struct Own<P: Platform> {
+    pub(super) frame: P::Frame,
+    /// It was not so before: what the page tables show is out of date.
+    pub(super) changed: bool,
+    /// What was there; to be dropped when no page table shows it any more.
+    _old: Option<Owned<P>>,
+}
+
+impl<P: Platform> AddressSpace<P> {
+    /// Resolves a fault of a guest of this address space, or says which signal it is. May sleep.
+    pub fn fault(&self, addr: GuestAddr, access: Access) -> FaultOutcome {
+        let done = self.with_missing(|state, fetched| self.try_fault(state, addr, access, fetched));
+        match done {
+            Ok(outcome) => outcome,
+            Err(Missing::Unmapped) => FaultOutcome::Segv(SegvCode::MapErr),
+            Err(Missing::Error(error)) if error.is(Errno::NOMEM) => FaultOutcome::OutOfMemory,
+            // The signal is looked at before the guest goes on, and then it faults again.
+            Err(Missing::Error(Error::Interrupted)) => FaultOutcome::Resolved,
+            Err(Missing::Error(_) | Missing::Bus | Missing::Fetch(..)) => FaultOutcome::Bus,
+        }
+    }
+
+    /// Fills the pages of `range` as far as that is possible, as if the guest had touched them. See mmap(2), `MAP_POPULATE`.
+    pub fn populate(&self, range: PageRange, access: Access) -> FaultOutcome {
+        for page in range.pages() {
+            let outcome = self.fault(GuestAddr::new(page << PAGE_SHIFT), access);
+            if outcome != FaultOutcome::Resolved {
+                return outcome;
+            }
+        }
+        FaultOutcome::Resolved
+    }
+
+    /// Runs `step` under the lock, and again with each page that it found to be missing, read without the lock.
+    fn with_missing<T>(
+        &self,
+        mut step: impl FnMut(&mut State<P>, Option<&Fetched<P>>) -> Result<T, Missing<P>>,
+    ) -> Result<T, Missing<P>> {
+        let mut fetched: Option<Fetched<P>> = None;
+        loop {
+            let done = step(&mut self.state.lock(), fetched.as_ref());
+            match done {
+                Err(Missing::Fetch(source, index)) => {
+                    let frame = source.page(index)?;
+                    fetched = Some(Fetched { source, index, frame });
+                }
+                Ok(_) | Err(Missing::Unmapped | Missing::Bus | Missing::Error(_)) => return done,
+            }
+        }
+    }
+
+    /// As [`Self::with_missing`], for copies: everything that is no lack of memory is a `FAULT`.
+    pub(super) fn with_pages<T>(
+        &self,
+        step: impl FnMut(&mut State<P>, Option<&Fetched<P>>) -> Result<T, Missing<P>>,
+    ) -> Result<T> {
+        self.with_missing(step).map_err(|missing| match missing {
+            Missing::Error(error) if error.is(Errno::NOMEM) => error,
+            Missing::Error(Error::Interrupted) => Error::Interrupted,
+            Missing::Error(_) | Missing::Bus | Missing::Fetch(..) => errno!(FAULT, "the page cannot be had"),
+            Missing::Unmapped => errno!(FAULT, "nothing is mapped there"),
+        })
+    }
+
+    /// The frame that `backing` shows first, or `None` for zeros.
+    pub(super) fn backing_frame(backing: &Backing<P>, fetched: Option<&Fetched<P>>) -> Result<Option<P::Frame>, Missing<P>> {
+        let Backing::Source { source, index } = backing else { return Ok(None) };
+        if index.checked_mul(PAGE_SIZE).is_none_or(|start| start >= source.size()) {
+            return Err(Missing::Bus);
+        }
+        if let Some(fetched) = fetched.filter(|fetched| fetched.index == *index && Arc::ptr_eq(&fetched.source, source)) {
+            return Ok(Some(fetched.frame.clone()));
+        }
+        match source.resident(*index) {
+            Some(frame) => Ok(Some(frame)),
+            None => Err(Missing::Fetch(Arc::clone(source), *index)),
+        }
+    }
+
+    pub(super) fn tell_written(backing: &Backing<P>) {
+        if let Backing::Source { source, index } = backing {
+            source.written(*index);
+        }
+    }
+
+    /// Makes `page` one that this space alone owns: allocates it, copies it, or finds that it is so already.
+    pub(super) fn own_page(
+        &self,
+        pages: &mut Pages<Owned<P>>,
+        backing: &Backing<P>,
+        page: u64,
+        fetched: Option<&Fetched<P>>,
+    ) -> Result<Own<P>, Missing<P>> {
+        // What must be fetched is found out before anything changes.
+        let below = if pages.get(page).is_none() { Self::backing_frame(backing, fetched)? } else { None };
+        let slot = pages.slot(page, &self.quota)?;
+        let new: Owned<P> = match (&*slot, below) {
+            (Some(owned), _) if owned.is_unique() => {
+                return Ok(Own { frame: owned.frame.clone(), changed: false, _old: None });
+            }
+            (Some(owned), _) => Owned::copy_of(&owned.frame, &self.quota)?,
+            (None, Some(frame)) => Owned::copy_of(&frame, &self.quota)?,
+            (None, None) => Owned::zeroed(&self.quota)?,
+        };
+        let frame = new.frame.clone();
+        Ok(Own { frame, changed: true, _old: slot.replace(new) })
+    }
+
+    fn try_fault(
+        &self,
+        state: &mut State<P>,
+        addr: GuestAddr,
+        access: Access,
+        fetched: Option<&Fetched<P>>,
+    ) -> Result<FaultOutcome, Missing<P>> {
+        if !addr.is_mappable() {
+            return Err(Missing::Unmapped);
+        }
+        if state.vmas.find(addr).is_none() {
+            grow_stack(state, addr)?;
+        }
+        let State { vmas, pages, .. } = state;
+        let area = vmas.find(addr).ok_or(Missing::Unmapped)?;
+        if !access.is_allowed(area.prot) {
+            return Ok(FaultOutcome::Segv(SegvCode::AccErr));
+        }
+        let addr = addr.page_start();
+        let backing = area.backing_at(addr);
+        let read_only = area.prot.difference(Prot::WRITE);
+        // Lives until the page tables no longer show what it replaces.
+        let mut _own = None;
+        let (frame, prot) = match access {
+            Access::Write if area.is_shared() => {
+                let frame = Self::backing_frame(&backing, fetched)?.ok_or(Missing::Bus)?;
+                Self::tell_written(&backing);
+                (frame, area.prot)
+            }
+            Access::Write => {
+                let own = self.own_page(pages, &backing, addr.page(), fetched)?;
+                (_own.insert(own).frame.clone(), area.prot)
+            }
+            Access::Read | Access::Exec => match pages.get(addr.page()).filter(|_| !area.is_shared()) {
+                Some(page) => (page.frame.clone(), read_only),
+                None => (Self::backing_frame(&backing, fetched)?.unwrap_or_else(|| self.zero.clone()), read_only),
+            },
+        };
+        if !P::map(&self.host, &[Mapping { addr, frame, prot }], access == Access::Write) {
+            return Ok(FaultOutcome::OutOfMemory);
+        }
+        self.fill_around(area, pages, addr, access);
+        Ok(FaultOutcome::Resolved)
+    }
+
+    /// Fills the absent entries beside `addr` with what is in memory already. Its failure is nobody's.
+    fn fill_around(&self, area: &Vma<P>, pages: &mut Pages<Owned<P>>, addr: GuestAddr, access: Access) {
+        let Some(block) = block_around(addr).and_then(|block| block.intersect(area.range())) else { return };
+        let mut mappings: Vec<Mapping<FrameOf<P>>> = Vec::new();
+        if mappings.try_reserve_exact(AROUND_LEN).is_err() {
+            return;
+        }
+        if access == Access::Write {
+            self.fill_ahead(area, pages, addr, block);
+        }
+        let read_only = area.prot.difference(Prot::WRITE);
+        for page in block.pages().filter(|page| *page != addr.page()) {
+            let at = GuestAddr::new(page << PAGE_SHIFT);
+            let shown = match pages.get(page).filter(|_| !area.is_shared()) {
+                // A write fault made the nodes of this block its own, so that "unique" means what it says.
+                Some(owned) if access == Access::Write && owned.is_unique() => Some((owned.frame.clone(), area.prot)),
+                Some(owned) => Some((owned.frame.clone(), read_only)),
+                None => match area.backing_at(at) {
+                    Backing::Anonymous if access == Access::Read => Some((self.zero.clone(), read_only)),
+                    Backing::Anonymous => None,
+                    backing @ Backing::Source { .. } => {
+                        Self::backing_frame(&backing, None).ok().flatten().map(|frame| (frame, read_only))
+                    }
+                },
+            };
+            mappings.extend(shown.map(|(frame, prot)| Mapping { addr: at, frame, prot }));
+        }
+        if !mappings.is_empty() {
+            P::map(&self.host, &mappings, false);
+        }
+    }
+
+    /// Allocates the zero pages behind `addr` in its block when a guest seems to write through them in order.
+    fn fill_ahead(&self, area: &Vma<P>, pages: &mut Pages<Owned<P>>, addr: GuestAddr, block: PageRange) {
+        let page = addr.page();
+        let in_order = page.checked_sub(1).is_some_and(|before| pages.get(before).is_some());
+        if !in_order || area.is_shared() || !matches!(area.backing, Backing::Anonymous) {
+            return;
+        }
+        for ahead in block.pages().filter(|ahead| *ahead > page) {
+            let Ok(slot) = pages.slot(ahead, &self.quota) else { return };
+            if slot.is_some() {
+                return;
+            }
+            let Ok(zeroed) = Owned::zeroed(&self.quota) else { return };
+            *slot = Some(zeroed);
+        }
+    }
+}
+
+/// The [`AROUND`] pages, aligned, that `addr` is in.
+fn block_around(addr: GuestAddr) -> Option<PageRange> {
+    let bytes = AROUND.saturating_mul(PAGE_SIZE);
+    let start = GuestAddr::new(addr.get() & !bytes.saturating_sub(1));
+    PageRange::between(start, start.plus(bytes).ok()?)
+}
+
+/// Makes the stack above `addr` reach down to it, within its limit and keeping its guard.
+fn grow_stack<P: Platform>(state: &mut State<P>, addr: GuestAddr) -> Result<(), Missing<P>> {
+    let lower = addr.page_start();
+    let stack = state.vmas.after(addr).filter(|area| area.flags.contains(MapFlags::GROWS_DOWN)).ok_or(Missing::Unmapped)?;
+    let (start, end) = (stack.range().start(), stack.range().end());
+    if end.since(lower).is_none_or(|len| len > state.stack_limit) {
+        return Err(Missing::Unmapped);
+    }
+    let near = |below: &Vma<P>| {
+        !below.prot.is_empty()
+            && !below.flags.contains(MapFlags::GROWS_DOWN)
+            && lower.since(below.range().end()).is_none_or(|gap| gap < STACK_GUARD)
+    };
+    if state.vmas.before(start).is_some_and(near) {
+        return Err(Missing::Unmapped);
+    }
+    state.vmas.grow_down(start, lower);
+    Ok(())
+}

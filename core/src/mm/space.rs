@@ -1,0 +1,347 @@
+//! Address space of one guest process.
+//!
+//! Owns: the area tree and the pages that the process has for itself. Not here: file contents (a [`MapSource`](super::MapSource)),
+//! page tables (the platform's `Space`).
+//! Invariants: what the page tables show is a subset of what the trees say, with no more rights: whoever takes something away
+//! zaps it before the lock is given back, and before a frame is dropped. A private page is charged once, however many spaces
+//! share it copy-on-write. Locks: `state`, then those of sources that do not sleep; a source that may sleep is asked without it.
+//! Sources: mmap(2), fork(2), brk(2); Linux mm/memory.c.
+
+use super::addr::{GUEST_END, GUEST_START, GuestAddr, PAGE_BYTES, PAGE_SIZE, PageRange, Prot};
+use super::fault::Missing;
+use super::pages::{Owned, Pages};
+use super::vma::{Backing, MapFlags, VmaTree};
+use crate::errno;
+use crate::error::Result;
+use crate::platform::{Frame, Frames, Platform};
+use crate::quota::{Charge, Quota};
+use crate::sync::Mutex;
+use alloc::sync::Arc;
+use core::fmt;
+
+/// What an address space is charged as before it has any page: its page tables' root, the zero page and the trees.
+const SPACE_BYTES: u64 = 4 * PAGE_SIZE;
+/// Room left above the highest mapping for the stack that exec puts there.
+const STACK_ROOM: u64 = 256 << 20;
+/// The mapping area's top moves by up to this many pages. Linux: `mmap_rnd_bits`.
+const RANDOM_PAGES: u64 = 1 << 28;
+/// How far a stack may grow until somebody says otherwise. Linux: `RLIMIT_STACK`, by default.
+const STACK_LIMIT: u64 = 8 << 20;
+
+/// What the lock protects.
+pub(super) struct State<P: Platform> {
+    pub(super) vmas: VmaTree<P>,
+    pub(super) pages: Pages<Owned<P>>,
+    pub(super) stack_limit: u64,
+    heap: Heap,
+}
+
+/// The heap that brk(2) moves: `start..end`, to the byte.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heap {
+    start: GuestAddr,
+    end: GuestAddr,
+}
+
+/// The memory of one guest process, or of several after `vfork`.
+pub struct AddressSpace<P: Platform> {
+    pub(super) quota: Arc<Quota>,
+    pub(super) host: P::Space,
+    /// Shown, read-only, where nothing was ever written.
+    pub(super) zero: P::Frame,
+    pub(super) state: Mutex<P, State<P>>,
+    _charge: Charge,
+}
+
+impl<P: Platform> fmt::Debug for AddressSpace<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddressSpace").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// An area as /proc/PID/maps shows it.
+#[derive(Debug)]
+pub struct Area<P: Platform> {
+    /// Its pages.
+    pub range: PageRange,
+    /// Rights.
+    pub prot: Prot,
+    /// Shared, stack.
+    pub flags: MapFlags,
+    /// Where its pages come from; ask the source for its name.
+    pub backing: Backing<P>,
+    /// What it is for.
+    pub kind: AreaKind,
+}
+
+/// What an area is for, as far as one can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AreaKind {
+    /// Nothing in particular.
+    Plain,
+    /// brk(2)'s.
+    Heap,
+    /// A stack that grows.
+    Stack,
+}
+
+impl<P: Platform> AddressSpace<P> {
+    /// An empty address space. Where mappings without an address go is random.
+    ///
+    /// # Errors
+    /// `NOMEM`: past the quota, or the host has no memory.
+    pub fn new(quota: &Arc<Quota>) -> Result<Self> {
+        let mut seed = [0; 8];
+        P::fill_random(&mut seed);
+        let pages = u64::from_le_bytes(seed) & RANDOM_PAGES.saturating_sub(1);
+        let top = GUEST_END.saturating_sub(STACK_ROOM).saturating_sub(pages.saturating_mul(PAGE_SIZE));
+        let charge = quota.charge(SPACE_BYTES)?;
+        let zero = P::zeroed_frame().ok_or(errno!(NOMEM, "the host has no memory"))?;
+        let state = State {
+            vmas: VmaTree::new(GuestAddr::new(top)),
+            pages: Pages::new(),
+            stack_limit: STACK_LIMIT,
+            heap: Heap::default(),
+        };
+        Self::with_state(quota, charge, zero, state)
+    }
+
+    fn with_state(quota: &Arc<Quota>, charge: Charge, zero: P::Frame, state: State<P>) -> Result<Self> {
+        let host = P::new_space().ok_or(errno!(NOMEM, "the host has no memory"))?;
+        Ok(Self { quota: Arc::clone(quota), host, zero, state: Mutex::<P, _>::new(state), _charge: charge })
+    }
+
+    /// The page tables.
+    #[must_use]
+    pub fn host(&self) -> &P::Space {
+        &self.host
+    }
+
+    /// The book that its pages are charged to.
+    #[must_use]
+    pub fn quota(&self) -> &Arc<Quota> {
+        &self.quota
+    }
+
+    /// Mappings without an address are put below this.
+    pub fn map_top(&self) -> GuestAddr {
+        self.state.lock().vmas.top()
+    }
+
+    /// How many bytes a stack may grow to. See setrlimit(2), `RLIMIT_STACK`.
+    pub fn set_stack_limit(&self, bytes: u64) {
+        self.state.lock().stack_limit = bytes;
+    }
+
+    /// A copy for a child: every private page is shared until one of both writes to it. Its cost does not depend on their number.
+    ///
+    /// # Errors
+    /// `NOMEM`: past the quota, or the host has no memory.
+    pub fn fork(&self) -> Result<Self> {
+        let charge = self.quota.charge(SPACE_BYTES)?;
+        let mut state = self.state.lock();
+        let child = State {
+            vmas: VmaTree::new(state.vmas.top()),
+            pages: state.pages.clone(),
+            stack_limit: state.stack_limit,
+            heap: state.heap,
+        };
+        let child = Self::with_state(&self.quota, charge, self.zero.clone(), child)?;
+        {
+            let mut copy = child.state.lock();
+            for area in state.vmas.iter() {
+                if area.flags.intersects(MapFlags::DONT_FORK | MapFlags::WIPE_ON_FORK) {
+                    copy.pages.remove(area.range().pages(), &self.quota);
+                }
+                if !area.flags.contains(MapFlags::DONT_FORK) {
+                    copy.vmas.insert(area.duplicate(&self.quota)?)?;
+                }
+            }
+        }
+        // Entries that let the parent write to what is shared now must go before anybody can run.
+        if !state.pages.is_empty() {
+            self.zap(&mut state, PageRange::between(GuestAddr::new(GUEST_START), GuestAddr::new(GUEST_END)));
+        }
+        Ok(child)
+    }
+
+    /// Takes the page-table entries of `range` away. The state is borrowed as a proof that the lock is held.
+    pub(super) fn zap(&self, _held: &mut State<P>, range: Option<PageRange>) {
+        if let Some(range) = range {
+            P::unmap(&self.host, range.start(), range.end());
+        }
+    }
+
+    /// Sets where the heap begins; exec's to say, once.
+    pub fn set_heap(&self, start: GuestAddr) {
+        self.state.lock().heap = Heap { start, end: start };
+    }
+
+    /// Moves the end of the heap to `end`, if that can be; returns where it is then. See brk(2).
+    pub fn brk(&self, end: GuestAddr) -> GuestAddr {
+        let heap = self.state.lock().heap;
+        let (Some(old), Some(new)) = (heap.end.page_up(), end.page_up()) else { return heap.end };
+        if end < heap.start || heap.start == GuestAddr::default() {
+            return heap.end;
+        }
+        let done = match (PageRange::between(old, new), PageRange::between(new, old)) {
+            (Some(grown), _) => self.map_heap(grown),
+            (None, Some(gone)) => self.unmap(gone),
+            (None, None) if old == new => Ok(()),
+            (None, None) => return heap.end,
+        };
+        if done.is_err() {
+            return heap.end;
+        }
+        self.state.lock().heap.end = end;
+        end
+    }
+
+    /// Where the heap begins and ends.
+    pub fn heap(&self) -> (GuestAddr, GuestAddr) {
+        let heap = self.state.lock().heap;
+        (heap.start, heap.end)
+    }
+
+    /// The first area that ends after `addr`.
+    pub fn area_after(&self, addr: GuestAddr) -> Option<Area<P>> {
+        let state = self.state.lock();
+        let area = state.vmas.find(addr).or_else(|| state.vmas.after(addr))?;
+        let (range, heap) = (area.range(), state.heap);
+        let kind = if area.flags.contains(MapFlags::GROWS_DOWN) {
+            AreaKind::Stack
+        } else if range.start() < heap.end && heap.start < range.end() {
+            AreaKind::Heap
+        } else {
+            AreaKind::Plain
+        };
+        Some(Area { range, prot: area.prot, flags: area.flags, backing: area.backing.clone(), kind })
+    }
+
+    /// The areas, ascending. Holds no lock between two: what is mapped meanwhile may or may not be met.
+    pub fn vmas(&self) -> impl Iterator<Item = Area<P>> + '_ {
+        let mut at = GuestAddr::default();
+        core::iter::from_fn(move || {
+            let area = self.area_after(at)?;
+            at = area.range.end();
+            Some(area)
+        })
+    }
+
+    /// How many areas there are.
+    pub fn vma_count(&self) -> usize {
+        self.state.lock().vmas.len()
+    }
+
+    /// Copies from the guest's memory at `addr`, whoever runs now and whatever its rights are; for exec, ptrace and /proc/PID/mem.
+    ///
+    /// Returns the bytes copied, fewer than asked for if a page in between cannot be had.
+    ///
+    /// # Errors
+    /// `FAULT`: nothing is mapped at `addr`. `NOMEM`: no memory. May sleep.
+    pub fn peek(&self, addr: GuestAddr, dst: &mut [u8]) -> Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = dst.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let copied = self.at(addr, done, |at| {
+                let room = PAGE_BYTES.saturating_sub(at.offset_in_page()).min(rest.len());
+                let frame = self.frame_for_reading(at)?;
+                Ok(frame.read(at.offset_in_page(), rest.get_mut(..room).unwrap_or_default()))
+            });
+            match copied {
+                Ok(copied) if copied > 0 => done = done.saturating_add(copied),
+                Err(error) if done == 0 => return Err(error),
+                Ok(_) | Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// Copies into the guest's memory at `addr`, whoever runs now and whatever its rights are, except that a shared area must be
+    /// writable. Otherwise as [`Self::peek`].
+    ///
+    /// # Errors
+    /// `FAULT`: nothing is mapped at `addr`, or it is shared and not writable. `NOMEM`: no memory. May sleep.
+    pub fn poke(&self, addr: GuestAddr, src: &[u8]) -> Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = src.get(done..).filter(|rest| !rest.is_empty()) {
+            let copied = self.at(addr, done, |at| {
+                let room = PAGE_BYTES.saturating_sub(at.offset_in_page()).min(rest.len());
+                let frame = self.frame_for_writing(at)?;
+                Ok(frame.write(at.offset_in_page(), rest.get(..room).unwrap_or_default()))
+            });
+            match copied {
+                Ok(copied) if copied > 0 => done = done.saturating_add(copied),
+                Err(error) if done == 0 => return Err(error),
+                Ok(_) | Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    fn at<T>(&self, addr: GuestAddr, done: usize, copy: impl FnOnce(GuestAddr) -> Result<T>) -> Result<T> {
+        copy(addr.plus(done as u64)?)
+    }
+
+    fn frame_for_reading(&self, addr: GuestAddr) -> Result<P::Frame> {
+        self.with_pages(|state, fetched| {
+            let area = state.vmas.find(addr).ok_or(Missing::Unmapped)?;
+            if let Some(page) = state.pages.get(addr.page()).filter(|_| !area.is_shared()) {
+                return Ok(page.frame.clone());
+            }
+            Ok(Self::backing_frame(&area.backing_at(addr), fetched)?.unwrap_or_else(|| self.zero.clone()))
+        })
+    }
+
+    /// The frame at `addr` for writing; also the one that a futex in shared or private memory is known by.
+    fn frame_for_writing(&self, addr: GuestAddr) -> Result<P::Frame> {
+        self.with_pages(|state, fetched| {
+            let area = state.vmas.find(addr).ok_or(Missing::Unmapped)?;
+            let backing = area.backing_at(addr);
+            if area.is_shared() {
+                if !area.prot.contains(Prot::WRITE) {
+                    return Err(Missing::Unmapped);
+                }
+                let frame = Self::backing_frame(&backing, fetched)?.ok_or(Missing::Bus)?;
+                Self::tell_written(&backing);
+                return Ok(frame);
+            }
+            let owned = self.own_page(&mut state.pages, &backing, addr.page(), fetched)?;
+            if owned.changed {
+                let page = addr.page_start();
+                self.zap(state, PageRange::new(page, PAGE_SIZE).ok());
+            }
+            Ok(owned.frame)
+        })
+    }
+}
+
+/// A number by which a shared word can be told from others, for futexes: see [`AddressSpace::word_key`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WordKey {
+    /// In memory that is private to this address space; its address.
+    Private(GuestAddr),
+    /// In a shared source: which (the address of its object, alive as long as it is mapped), and the byte in it.
+    Shared(usize, u64),
+}
+
+impl<P: Platform> AddressSpace<P> {
+    /// What tells the word at `addr` from others, in every process that shares it. See futex(2).
+    ///
+    /// # Errors
+    /// `FAULT`: nothing is mapped there.
+    pub fn word_key(&self, addr: GuestAddr) -> Result<WordKey> {
+        let state = self.state.lock();
+        let area = state.vmas.find(addr).ok_or(errno!(FAULT, "nothing is mapped there"))?;
+        match &area.backing {
+            Backing::Source { source, index } if area.is_shared() => {
+                let into = addr.since(area.range().start()).unwrap_or(0);
+                let byte = index.saturating_mul(PAGE_SIZE).saturating_add(into);
+                Ok(WordKey::Shared(Arc::as_ptr(source).addr(), byte))
+            }
+            Backing::Source { .. } | Backing::Anonymous => Ok(WordKey::Private(addr)),
+        }
+    }
+}
+
+/// A frame of `P`.
+pub(super) type FrameOf<P> = <P as Frames>::Frame;
