@@ -1,0 +1,201 @@
+//! The device: each request once, and what its errors mean to the user.
+
+use crate::cli::{Place, Show};
+use crate::raw;
+use crate::report::Failure;
+use litebox_ioctl_abi::{
+    Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Request, Source, Target, UserBytes, VERSION, Version, Wait,
+    WaitFlags, wire,
+};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::fs;
+use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use zerocopy::IntoBytes;
+
+const DEVICE: &str = "/dev/litebox";
+
+/// An open device: one sandbox, which ends when this process closes it.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    device: OwnedFd,
+}
+
+impl Sandbox {
+    /// Opens the device and makes sure that it speaks our version.
+    pub(crate) fn open() -> Result<Self, Failure> {
+        let device = rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(cannot_open)?;
+        let sandbox = Self { device };
+        let mut answer = wire::Version::default();
+        let version = match sandbox.ask(Request::Version, &mut answer) {
+            Ok(()) => Version::decode(answer.as_bytes()).ok(),
+            Err(_not_ours) => None,
+        };
+        match version {
+            Some(version) if version.speaks(VERSION) => Ok(sandbox),
+            Some(Version { oldest, newest }) => Err(Failure::new(format!("cannot use {DEVICE}: version mismatch"))
+                .why(format!("the module speaks versions {oldest} to {newest}, this launcher {VERSION}"))
+                .cure("install launcher and module of one release, then: sudo rmmod litebox; sudo modprobe litebox")),
+            None => Err(Failure::new(format!("cannot use {DEVICE}: it does not answer as litebox does"))
+                .why("another driver has that name, or the module is older than any release")
+                .cure("sudo rmmod litebox; sudo modprobe litebox")),
+        }
+    }
+
+    /// The device's descriptor.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
+    }
+
+    /// Makes a request.
+    fn ask<T: raw::Wire>(&self, request: Request, wire: &mut T) -> Result<(), Errno> {
+        raw::ioctl(self.fd(), request, wire)
+    }
+
+    /// Sets limits and flags.
+    pub(crate) fn configure(&self, configure: Configure) -> Result<(), Failure> {
+        self.ask(Request::Configure, &mut configure.encode()).map_err(|errno| {
+            let failure = Failure::new(format!("cannot set the sandbox's limits: {}", describe(errno)));
+            match (errno, configure.memory) {
+                (Errno::NOMEM, Some(memory)) => {
+                    failure.why(format!("{memory} bytes are more than this machine or your cgroup has")).cure("a smaller --mem")
+                }
+                _ => failure,
+            }
+        })
+    }
+
+    /// Mounts what a place shows; `host` is its open source, if it has one.
+    pub(crate) fn mount(&self, place: &Place, host: Option<&OwnedFd>) -> Result<(), Failure> {
+        let path = place.at.as_os_str().as_bytes();
+        let source = match (&place.show, host) {
+            (Show::Host(_), Some(fd)) => Source::Host(object(fd)),
+            (Show::Proc, _) => Source::Proc,
+            (Show::Dev, _) => Source::Dev,
+            (Show::Memory | Show::Host(_), _) => Source::Memory { size: None },
+        };
+        let flags = if place.read_only { MountFlags::READ_ONLY } else { MountFlags::empty() };
+        // A path that is too long for a u32 is too long for the module too.
+        let len = u32::try_from(path.len()).unwrap_or(u32::MAX);
+        let mount = Mount { source, flags, path: UserBytes { addr: path.as_ptr().addr() as u64, len } };
+        match self.ask(Request::Mount, &mut mount.encode()) {
+            Err(Errno::NOENT | Errno::NOTDIR) if place.optional => Ok(()),
+            Err(errno) => {
+                let failure = Failure::new(format!("cannot mount on {} in the sandbox: {}", place.at.display(), describe(errno)));
+                Err(match errno {
+                    Errno::NOENT => failure
+                        .why("what is mounted on must exist, as with mount(8)")
+                        .cure("a path that exists in the root, or one below a --tmpfs"),
+                    Errno::NOTDIR => failure.why("a directory is mounted on a directory, a file on a file"),
+                    Errno::OPNOTSUPP | Errno::NOSYS => failure.why("the loaded module does not support this kind of mount yet"),
+                    _ => failure,
+                })
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Gives one of our descriptors to the guest, under the same number.
+    pub(crate) fn give_fd(&self, fd: u32) -> Result<(), Failure> {
+        let give = GiveFd { host: HostObject(fd.into()), guest: fd };
+        self.ask(Request::GiveFd, &mut give.encode())
+            .map_err(|errno| Failure::new(format!("cannot give descriptor {fd} to the sandbox: {}", describe(errno))))
+    }
+
+    /// Waits for the end; `None` if the sandbox never ran.
+    pub(crate) fn wait(&self) -> Result<Option<Ended>, Failure> {
+        loop {
+            let mut wire = Wait { flags: WaitFlags::empty() }.encode();
+            match self.ask(Request::Wait, &mut wire) {
+                Ok(()) => {
+                    return Ended::decode(wire.as_bytes()).map(Some).map_err(|bad| {
+                        Failure::new(format!("cannot tell how the program ended: {bad}"))
+                            .why("the module's answer is none that this version has")
+                    });
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::SRCH) => return Ok(None),
+                Err(errno) => return Err(Failure::new(format!("cannot wait for the sandbox: {}", describe(errno)))),
+            }
+        }
+    }
+
+    /// Sends a signal. Returns false if nothing runs: not yet, or no more.
+    pub(crate) fn kill(&self, signal: NonZeroU32, target: Target) -> bool {
+        self.ask(Request::Kill, &mut Kill { signal, target }.encode()).is_ok()
+    }
+}
+
+/// One of our descriptors, as the module wants it.
+fn object(fd: &OwnedFd) -> HostObject {
+    HostObject(fd.as_raw_fd().cast_unsigned().into())
+}
+
+/// An errno's meaning, in lower case as in our messages.
+pub(crate) fn describe(errno: Errno) -> String {
+    let text = std::io::Error::from(errno).to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+/// Why the device does not open, and the cure.
+fn cannot_open(errno: Errno) -> Failure {
+    let failure = Failure::new(format!("cannot open {DEVICE}: {}", describe(errno)));
+    match errno {
+        Errno::NOENT | Errno::NODEV | Errno::NXIO if Path::new("/sys/module/litebox").exists() => failure
+            .why("the module is loaded, but its device node is not here")
+            .cure("sudo udevadm trigger --name-match=litebox   (in a container: pass the device in)"),
+        Errno::NOENT | Errno::NODEV | Errno::NXIO => {
+            failure.why("the kernel module litebox is not loaded").cure("sudo modprobe litebox   (or: sudo insmod litebox.ko)")
+        }
+        Errno::ACCESS | Errno::PERM => match fs::metadata(DEVICE) {
+            Ok(node) => {
+                let group = name_of("/etc/group", node.gid());
+                let user = name_of("/etc/passwd", rustix::process::geteuid().as_raw());
+                failure
+                    .why(format!("the device belongs to group {group}; user {user} is not in it"))
+                    .cure(format!("sudo usermod -aG {group} {user}   (then log in again)"))
+            }
+            Err(_hidden) => failure,
+        },
+        Errno::BUSY => failure.why("the module is being unloaded, or takes no more sandboxes"),
+        _ => failure,
+    }
+}
+
+/// The name of a number in a file like `/etc/group`, or the number. A static program has no other way.
+fn name_of(file: &str, id: u32) -> String {
+    let names = fs::read_to_string(file).unwrap_or_default();
+    find_name(&names, id).map_or_else(|| id.to_string(), str::to_owned)
+}
+
+/// Finds `name:…:id:…`.
+fn find_name(names: &str, id: u32) -> Option<&str> {
+    names.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(id)).then_some(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_in_lower_case_and_without_numbers() {
+        assert_eq!(describe(Errno::ACCESS), "permission denied");
+        assert_eq!(describe(Errno::NOENT), "no such file or directory");
+    }
+
+    #[test]
+    fn names_are_found_by_number() {
+        let names = "root:x:0:\nbroken\nlitebox:x:998:ann,ben\n";
+        assert_eq!((find_name(names, 998), find_name(names, 0), find_name(names, 7)), (Some("litebox"), Some("root"), None));
+    }
+}
