@@ -30,3 +30,4 @@ extern crate std;
 pub mod elf;
 pub mod errno;
 pub mod regs;
+pub mod signal;
