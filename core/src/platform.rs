@@ -107,9 +107,9 @@ pub trait UserCopy {
 
 /// Time.
 pub trait Clock {
-    /// Since an arbitrary point, never backwards. CLOCK_MONOTONIC of the host.
+    /// Since an arbitrary point, never backwards. `CLOCK_MONOTONIC` of the host.
     fn monotonic() -> Duration;
-    /// Since 1970-01-01 UTC. CLOCK_REALTIME of the host.
+    /// Since 1970-01-01 UTC. `CLOCK_REALTIME` of the host.
     fn realtime() -> Duration;
 }
 
