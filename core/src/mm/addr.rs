@@ -133,11 +133,8 @@ impl PageRange {
     /// The pages of `start..end`, or `None` if that is empty, not aligned or not mappable.
     #[must_use]
     pub fn between(start: GuestAddr, end: GuestAddr) -> Option<Self> {
-        let fits = start < end
-            && start.is_page_start()
-            && end.is_page_start()
-            && start.get() >= GUEST_START
-            && end.get() <= GUEST_END;
+        let fits =
+            start < end && start.is_page_start() && end.is_page_start() && start.get() >= GUEST_START && end.get() <= GUEST_END;
         fits.then_some(Self { start, end })
     }
 

@@ -6,11 +6,11 @@
 
 use super::pages::{Owned, Pages};
 use super::{PAGE_SHIFT, round_up};
+use crate::errno;
 use crate::error::Result;
 use crate::platform::Platform;
 use crate::quota::Quota;
 use crate::sync::Mutex;
-use crate::errno;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;

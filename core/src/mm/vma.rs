@@ -61,9 +61,7 @@ impl<P: Platform> Backing<P> {
     pub(super) fn advanced(&self, pages: u64) -> Self {
         match self {
             Self::Anonymous => Self::Anonymous,
-            Self::Source { source, index } => {
-                Self::Source { source: Arc::clone(source), index: index.saturating_add(pages) }
-            }
+            Self::Source { source, index } => Self::Source { source: Arc::clone(source), index: index.saturating_add(pages) },
         }
     }
 
@@ -215,8 +213,7 @@ impl<P: Platform> VmaTree<P> {
     /// `NOMEM`: too many areas, or past the quota; nothing changed.
     pub(super) fn split(&mut self, addr: GuestAddr, quota: &Arc<Quota>) -> Result<()> {
         let Some(area) = self.find(addr).filter(|area| area.range.start() < addr) else { return Ok(()) };
-        let (Some(low), Some(high)) =
-            (PageRange::between(area.range.start(), addr), PageRange::between(addr, area.range.end()))
+        let (Some(low), Some(high)) = (PageRange::between(area.range.start(), addr), PageRange::between(addr, area.range.end()))
         else {
             return Err(errno!(INVAL, "areas are split between pages"));
         };

@@ -1,0 +1,575 @@
+//! Address spaces as guests and the calls above see them, on the hosted platform.
+
+use litebox_core::error::{Errno, Result};
+use litebox_core::mm::{
+    Access, AddressSpace, Advice, AreaKind, Backing, FaultOutcome, GUEST_END, GUEST_START, GuestAddr, MapFlags, MapRequest,
+    MapSource, PAGE_SIZE, PageRange, Place, Prot, RemapPlace, SegvCode, SharedMemory, SourceName, UserBytes, UserCStr, UserIn,
+    UserOut, UserReader, WordKey,
+};
+use litebox_core::platform::{Frame, Frames};
+use litebox_core::quota::Quota;
+use litebox_platform_hosted::{Hosted, HostedFrame, enter};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+type Space = AddressSpace<Hosted>;
+
+const RW: Prot = Prot::READ.union(Prot::WRITE);
+const BASE: u64 = 0x5000_0000;
+
+fn space() -> Arc<Space> {
+    space_with(64 << 20)
+}
+
+fn space_with(limit: u64) -> Arc<Space> {
+    Arc::new(Space::new(&Quota::new(limit)).unwrap())
+}
+
+fn at(addr: u64) -> GuestAddr {
+    GuestAddr::new(addr)
+}
+
+fn pages(first: u64, count: u64) -> PageRange {
+    PageRange::new(at(BASE + first * PAGE_SIZE), count * PAGE_SIZE).unwrap()
+}
+
+fn request(range: PageRange, prot: Prot) -> MapRequest<Hosted> {
+    MapRequest::anonymous(range.bytes(), prot).at(Place::Fixed(range.start()))
+}
+
+fn map(space: &Space, first: u64, count: u64, prot: Prot) -> PageRange {
+    let range = pages(first, count);
+    assert_eq!(space.map(request(range, prot)).unwrap(), range.start());
+    range
+}
+
+fn store(space: &Arc<Space>, addr: u64, bytes: &[u8]) -> bool {
+    enter(space, || UserOut::new(at(addr), bytes.len()).writer::<Hosted>().write(bytes).is_ok_and(|done| done == bytes.len()))
+}
+
+fn load(space: &Arc<Space>, addr: u64) -> Option<u8> {
+    enter(space, || UserBytes::<Hosted, 1>::new(at(addr)).read().ok().map(|[byte]| byte))
+}
+
+fn areas(space: &Space) -> Vec<(u64, u64, Prot)> {
+    let page = |addr: GuestAddr| (addr.get() - BASE) / PAGE_SIZE;
+    space.vmas().map(|area| (page(area.range.start()), page(area.range.end()), area.prot)).collect()
+}
+
+/// A file of `size` bytes whose page `n` is full of `n`; counts reads.
+#[derive(Debug)]
+struct File {
+    size: AtomicU64,
+    pages: Mutex<BTreeMap<u64, HostedFrame>>,
+    reads: AtomicU64,
+    written: AtomicU64,
+}
+
+impl File {
+    fn new(size: u64) -> Arc<Self> {
+        let (size, pages) = (AtomicU64::new(size), Mutex::default());
+        Arc::new(Self { size, pages, reads: AtomicU64::new(0), written: AtomicU64::new(0) })
+    }
+}
+
+impl MapSource<Hosted> for File {
+    fn page(&self, index: u64) -> Result<HostedFrame> {
+        let mut pages = self.pages.lock().unwrap();
+        let frame = pages.entry(index).or_insert_with(|| {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            let frame = Hosted::zeroed_frame().unwrap();
+            frame.write(0, &[index.to_le_bytes()[0]; 4096]);
+            frame
+        });
+        Ok(frame.clone())
+    }
+
+    fn size(&self) -> u64 {
+        self.size.load(Ordering::SeqCst)
+    }
+
+    fn resident(&self, index: u64) -> Option<HostedFrame> {
+        self.pages.lock().unwrap().get(&index).cloned()
+    }
+
+    fn written(&self, _index: u64) {
+        self.written.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn name(&self) -> SourceName {
+        SourceName { device: 1, inode: 2, path: b"/file".to_vec() }
+    }
+}
+
+fn map_file(space: &Space, file: &Arc<File>, range: PageRange, index: u64, flags: MapFlags, prot: Prot) {
+    let source: Arc<dyn MapSource<Hosted>> = Arc::clone(file) as _;
+    let backing = Backing::Source { source, index };
+    space.map(MapRequest { backing, flags, ..request(range, prot) }).unwrap();
+}
+
+#[test]
+fn zeros_are_read_without_memory_and_written_with() {
+    let space = space();
+    map(&space, 0, 64, RW);
+    let before = space.quota().used();
+    assert_eq!(load(&space, BASE + 5), Some(0));
+    assert_eq!(space.quota().used(), before);
+    assert!(store(&space, BASE + 4095, b"ab"));
+    assert_eq!((load(&space, BASE + 4095), load(&space, BASE + 4096)), (Some(b'a'), Some(b'b')));
+    assert!(space.quota().used() > before + 2 * PAGE_SIZE);
+}
+
+#[test]
+fn a_fault_says_which_signal() {
+    let space = space();
+    map(&space, 0, 1, Prot::READ);
+    map(&space, 1, 1, Prot::empty());
+    assert_eq!(space.fault(at(BASE), Access::Read), FaultOutcome::Resolved);
+    assert_eq!(space.fault(at(BASE), Access::Write), FaultOutcome::Segv(SegvCode::AccErr));
+    assert_eq!(space.fault(at(BASE), Access::Exec), FaultOutcome::Segv(SegvCode::AccErr));
+    assert_eq!(space.fault(at(BASE + 4096), Access::Read), FaultOutcome::Segv(SegvCode::AccErr));
+    for addr in [BASE + 8192, 0, GUEST_START - 1, GUEST_END, u64::MAX] {
+        assert_eq!(space.fault(at(addr), Access::Read), FaultOutcome::Segv(SegvCode::MapErr));
+    }
+}
+
+#[test]
+fn areas_split_and_join() {
+    let space = space();
+    map(&space, 0, 10, RW);
+    space.protect(pages(3, 2), Prot::READ).unwrap();
+    assert_eq!(areas(&space), [(0, 3, RW), (3, 5, Prot::READ), (5, 10, RW)]);
+    space.protect(pages(3, 2), RW).unwrap();
+    assert_eq!(areas(&space), [(0, 10, RW)]);
+    space.unmap(pages(4, 1)).unwrap();
+    assert_eq!(areas(&space), [(0, 4, RW), (5, 10, RW)]);
+    map(&space, 4, 1, RW);
+    assert_eq!(areas(&space), [(0, 10, RW)]);
+    map(&space, 2, 3, Prot::READ);
+    assert_eq!(areas(&space), [(0, 2, RW), (2, 5, Prot::READ), (5, 10, RW)]);
+    space.unmap(pages(0, 100)).unwrap();
+    assert_eq!(areas(&space), []);
+}
+
+#[test]
+fn everything_is_given_back() {
+    let quota = Quota::new(64 << 20);
+    let space = Arc::new(Space::new(&quota).unwrap());
+    let empty = quota.used();
+    map(&space, 0, 1000, RW);
+    for page in (0..1000).step_by(7) {
+        assert!(store(&space, BASE + page * PAGE_SIZE, b"x"));
+    }
+    let child = space.fork().unwrap();
+    space.unmap(pages(0, 1000)).unwrap();
+    assert!(quota.used() > empty);
+    drop(child);
+    assert_eq!(quota.used(), empty);
+    drop(space);
+    assert_eq!(quota.used(), 0);
+}
+
+#[test]
+fn protecting_past_a_gap_changes_what_is_before_it() {
+    let space = space();
+    map(&space, 0, 2, RW);
+    map(&space, 3, 1, RW);
+    assert!(space.protect(pages(0, 4), Prot::READ).unwrap_err().is(Errno::NOMEM));
+    assert_eq!(areas(&space), [(0, 2, Prot::READ), (3, 4, RW)]);
+}
+
+#[test]
+fn a_right_taken_away_is_gone_at_once() {
+    let space = space();
+    map(&space, 0, 4, RW);
+    assert!(store(&space, BASE, b"x"));
+    space.protect(pages(0, 1), Prot::READ).unwrap();
+    assert!(!store(&space, BASE, b"y"));
+    assert_eq!(load(&space, BASE), Some(b'x'));
+    space.protect(pages(0, 1), Prot::empty()).unwrap();
+    assert_eq!(load(&space, BASE), None);
+    space.unmap(pages(0, 4)).unwrap();
+    assert_eq!(space.host().entries(), 0);
+}
+
+#[test]
+fn places_are_found_kept_and_refused() {
+    let space = space();
+    let first = space.map(MapRequest::anonymous(PAGE_SIZE, RW)).unwrap();
+    let second = space.map(MapRequest::anonymous(3 * PAGE_SIZE, RW)).unwrap();
+    assert_eq!(first.since(second), Some(3 * PAGE_SIZE));
+    let hinted = space.map(MapRequest::anonymous(1, RW).at(Place::Anywhere(at(BASE + 1)))).unwrap();
+    assert_eq!(hinted, at(BASE + PAGE_SIZE));
+    let elsewhere = space.map(MapRequest::anonymous(1, RW).at(Place::Anywhere(hinted))).unwrap();
+    assert_ne!(elsewhere, hinted);
+    let no_replace = |addr| space.map(MapRequest::anonymous(1, RW).at(Place::FixedNoReplace(addr)));
+    assert!(no_replace(hinted).unwrap_err().is(Errno::EXIST));
+    assert!(no_replace(at(BASE + 1)).unwrap_err().is(Errno::INVAL));
+    assert!(no_replace(at(0)).unwrap_err().is(Errno::NOMEM));
+    assert!(space.map(MapRequest::anonymous(0, RW)).unwrap_err().is(Errno::INVAL));
+    assert!(space.map(MapRequest::anonymous(u64::MAX, RW)).unwrap_err().is(Errno::NOMEM));
+    assert!(space.map(MapRequest::anonymous(GUEST_END, RW)).unwrap_err().is(Errno::NOMEM));
+    // A hole is used again.
+    space.unmap(PageRange::new(first, PAGE_SIZE).unwrap()).unwrap();
+    assert_eq!(space.map(MapRequest::anonymous(PAGE_SIZE, Prot::READ)).unwrap(), first);
+}
+
+#[test]
+fn a_fork_shares_until_one_writes() {
+    let parent = space();
+    map(&parent, 0, 200, RW);
+    for page in 0..200 {
+        assert!(store(&parent, BASE + page * PAGE_SIZE, b"p"));
+    }
+    let before = parent.quota().used();
+    let child = Arc::new(parent.fork().unwrap());
+    assert!(parent.quota().used() < before + 10 * PAGE_SIZE, "fork copies no page");
+    assert!(store(&child, BASE, b"c"));
+    assert!(store(&parent, BASE + PAGE_SIZE, b"q"));
+    assert_eq!((load(&parent, BASE), load(&child, BASE)), (Some(b'p'), Some(b'c')));
+    assert_eq!((load(&parent, BASE + PAGE_SIZE), load(&child, BASE + PAGE_SIZE)), (Some(b'q'), Some(b'p')));
+    let grandchild = Arc::new(child.fork().unwrap());
+    drop(child);
+    assert_eq!(load(&grandchild, BASE), Some(b'c'));
+    assert_eq!(load(&grandchild, BASE + 150 * PAGE_SIZE), Some(b'p'));
+}
+
+#[test]
+fn a_child_gets_what_the_advice_says() {
+    let parent = space();
+    map(&parent, 0, 3, RW);
+    for page in 0..3 {
+        assert!(store(&parent, BASE + page * PAGE_SIZE, b"p"));
+    }
+    parent.advise(pages(0, 1), Advice::DontFork).unwrap();
+    parent.advise(pages(1, 1), Advice::WipeOnFork).unwrap();
+    let child = Arc::new(parent.fork().unwrap());
+    let seen = |space, page| load(space, BASE + page * PAGE_SIZE);
+    assert_eq!([seen(&child, 0), seen(&child, 1), seen(&child, 2)], [None, Some(0), Some(b'p')]);
+    assert_eq!(seen(&parent, 1), Some(b'p'));
+}
+
+#[test]
+fn past_the_quota_a_fault_is_out_of_memory() {
+    let space = space_with(64 << 10);
+    map(&space, 0, 1000, RW);
+    let last =
+        (0..1000).map(|page| space.fault(at(BASE + page * PAGE_SIZE), Access::Write)).find(|o| *o != FaultOutcome::Resolved);
+    assert_eq!(last, Some(FaultOutcome::OutOfMemory));
+    space.advise(pages(0, 1000), Advice::DontNeed).unwrap();
+    assert_eq!(space.fault(at(BASE), Access::Write), FaultOutcome::Resolved);
+}
+
+#[test]
+fn a_private_file_is_copied_when_written() {
+    let (space, file) = (space(), File::new(3 * PAGE_SIZE));
+    map_file(&space, &file, pages(0, 3), 0, MapFlags::empty(), RW);
+    assert_eq!(load(&space, BASE + PAGE_SIZE), Some(1));
+    assert!(store(&space, BASE + PAGE_SIZE + 1, b"x"));
+    assert_eq!((load(&space, BASE + PAGE_SIZE), load(&space, BASE + PAGE_SIZE + 1)), (Some(1), Some(b'x')));
+    let mut byte = [0];
+    file.page(1).unwrap().read(1, &mut byte);
+    assert_eq!((byte, file.written.load(Ordering::SeqCst)), ([1], 0));
+    space.advise(pages(0, 3), Advice::DontNeed).unwrap();
+    assert_eq!(load(&space, BASE + PAGE_SIZE + 1), Some(1));
+    assert_eq!(file.reads.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_shared_file_is_written_through_and_ends_in_sigbus() {
+    let (space, file) = (space(), File::new(PAGE_SIZE + 1));
+    map_file(&space, &file, pages(0, 4), 0, MapFlags::SHARED, RW);
+    let child = Arc::new(space.fork().unwrap());
+    assert_eq!(load(&space, BASE), Some(0));
+    assert_eq!(file.written.load(Ordering::SeqCst), 0);
+    assert!(store(&child, BASE, b"c"));
+    assert_eq!(file.written.load(Ordering::SeqCst), 1);
+    assert_eq!(load(&space, BASE), Some(b'c'));
+    assert_eq!(space.fault(at(BASE + PAGE_SIZE), Access::Write), FaultOutcome::Resolved);
+    assert_eq!(space.fault(at(BASE + 2 * PAGE_SIZE), Access::Write), FaultOutcome::Bus);
+    assert_eq!(load(&space, BASE + 2 * PAGE_SIZE), None);
+}
+
+#[test]
+fn rights_beyond_the_opened_file_are_refused() {
+    let (space, file) = (space(), File::new(PAGE_SIZE));
+    let source: Arc<dyn MapSource<Hosted>> = file;
+    let read_only = |prot| MapRequest {
+        backing: Backing::Source { source: Arc::clone(&source), index: 0 },
+        flags: MapFlags::SHARED,
+        max_prot: Prot::READ,
+        ..request(pages(0, 1), prot)
+    };
+    assert!(space.map(read_only(RW)).unwrap_err().is(Errno::ACCESS));
+    space.map(read_only(Prot::READ)).unwrap();
+    assert!(space.protect(pages(0, 1), RW).unwrap_err().is(Errno::ACCESS));
+    let far = MapRequest { backing: Backing::Source { source, index: u64::MAX }, ..request(pages(0, 1), RW) };
+    assert!(space.map(far).unwrap_err().is(Errno::OVERFLOW));
+}
+
+#[test]
+fn shared_memory_is_one_memory_after_fork() {
+    let space = space();
+    let source: Arc<dyn MapSource<Hosted>> = SharedMemory::<Hosted>::new(space.quota(), 5 * PAGE_SIZE).unwrap();
+    let backing = Backing::Source { source, index: 0 };
+    space.map(MapRequest { backing, flags: MapFlags::SHARED, ..request(pages(0, 5), RW) }).unwrap();
+    let child = Arc::new(space.fork().unwrap());
+    assert!(store(&child, BASE + 4 * PAGE_SIZE, b"s"));
+    assert_eq!(load(&space, BASE + 4 * PAGE_SIZE), Some(b's'));
+    let key = space.word_key(at(BASE + 8)).unwrap();
+    assert!(matches!(key, WordKey::Shared(_, 8)));
+    assert_eq!(child.word_key(at(BASE + 8)).unwrap(), key);
+}
+
+#[test]
+fn a_stack_grows_to_its_limit_and_keeps_its_guard() {
+    let space = space();
+    space.set_stack_limit(64 * PAGE_SIZE);
+    let stack = pages(1000, 2);
+    space.map(MapRequest { flags: MapFlags::GROWS_DOWN, ..request(stack, RW) }).unwrap();
+    assert!(store(&space, BASE + 990 * PAGE_SIZE, b"s"));
+    assert_eq!(areas(&space), [(990, 1002, RW)]);
+    assert_eq!(space.vmas().next().unwrap().kind, AreaKind::Stack);
+    assert!(!store(&space, BASE + 937 * PAGE_SIZE, b"s"), "past the limit");
+    map(&space, 700, 40, RW);
+    assert!(!store(&space, BASE + 980 * PAGE_SIZE, b"s"), "into the guard");
+}
+
+#[test]
+fn the_heap_moves_both_ways() {
+    let space = space();
+    assert_eq!(space.brk(at(BASE)), at(0), "exec has not said where it is");
+    space.set_heap(at(BASE + 8));
+    assert_eq!(space.brk(at(0)), at(BASE + 8));
+    assert_eq!(space.brk(at(BASE + 3 * PAGE_SIZE + 1)), at(BASE + 3 * PAGE_SIZE + 1));
+    assert!(store(&space, BASE + 3 * PAGE_SIZE, b"h"));
+    assert_eq!(space.vmas().next().unwrap().kind, AreaKind::Heap);
+    assert_eq!(space.brk(at(BASE + 2 * PAGE_SIZE)), at(BASE + 2 * PAGE_SIZE));
+    assert_eq!(load(&space, BASE + 3 * PAGE_SIZE), None);
+    map(&space, 5, 1, RW);
+    assert_eq!(space.brk(at(BASE + 6 * PAGE_SIZE)), at(BASE + 2 * PAGE_SIZE), "something is in its way");
+    assert_eq!(space.brk(at(u64::MAX)), at(BASE + 2 * PAGE_SIZE));
+}
+
+#[test]
+fn a_mapping_grows_moves_and_shrinks_with_its_pages() {
+    let space = space();
+    map(&space, 0, 3, RW);
+    assert!(store(&space, BASE, b"a") && store(&space, BASE + 2 * PAGE_SIZE, b"c"));
+    assert_eq!(space.remap(pages(0, 3), 4 * PAGE_SIZE, RemapPlace::Stay).unwrap(), at(BASE));
+    assert_eq!(areas(&space), [(0, 4, RW)]);
+    map(&space, 4, 1, Prot::READ);
+    assert!(space.remap(pages(0, 4), 5 * PAGE_SIZE, RemapPlace::Stay).unwrap_err().is(Errno::NOMEM));
+    let moved = space.remap(pages(0, 4), 9 * PAGE_SIZE, RemapPlace::Move).unwrap();
+    assert_eq!(load(&space, BASE), None);
+    assert_eq!((load(&space, moved.get()), load(&space, moved.get() + 2 * PAGE_SIZE)), (Some(b'a'), Some(b'c')));
+    assert_eq!(load(&space, moved.get() + 8 * PAGE_SIZE), Some(0));
+    let old = PageRange::new(moved, 9 * PAGE_SIZE).unwrap();
+    assert_eq!(space.remap(old, PAGE_SIZE, RemapPlace::Fixed(at(BASE + 4 * PAGE_SIZE))).unwrap(), at(BASE + 4 * PAGE_SIZE));
+    assert_eq!(areas(&space), [(4, 5, RW)]);
+    assert_eq!(load(&space, BASE + 4 * PAGE_SIZE), Some(b'a'));
+    assert!(store(&space, BASE + 4 * PAGE_SIZE, b"A"));
+    assert!(space.remap(pages(4, 1), PAGE_SIZE, RemapPlace::Fixed(at(BASE + 4 * PAGE_SIZE))).unwrap_err().is(Errno::INVAL));
+    assert!(space.remap(pages(9, 1), PAGE_SIZE, RemapPlace::Move).unwrap_err().is(Errno::FAULT));
+}
+
+#[test]
+fn peek_and_poke_reach_any_private_page_and_keep_sharing_intact() {
+    let (parent, file) = (space(), File::new(PAGE_SIZE));
+    map(&parent, 0, 1, Prot::empty());
+    map_file(&parent, &file, pages(1, 1), 0, MapFlags::SHARED, Prot::READ);
+    assert_eq!(parent.poke(at(BASE + 4090), b"0123456789").unwrap(), 6, "a shared page that is not writable stops it");
+    let child = parent.fork().unwrap();
+    assert_eq!(child.poke(at(BASE + 4090), b"x").unwrap(), 1);
+    let mut seen = [0xff; 8];
+    assert_eq!(parent.peek(at(BASE + 4090), &mut seen).unwrap(), 8);
+    assert_eq!(&seen, b"012345\0\0");
+    assert!(parent.peek(at(BASE + 2 * PAGE_SIZE), &mut seen).unwrap_err().is(Errno::FAULT));
+    assert!(parent.peek(at(u64::MAX - 1), &mut seen).unwrap_err().is(Errno::FAULT));
+}
+
+#[test]
+fn a_poke_is_seen_by_a_guest_that_read_before() {
+    let space = space();
+    map(&space, 0, 1, RW);
+    assert_eq!(load(&space, BASE), Some(0));
+    space.poke(at(BASE), b"x").unwrap();
+    assert_eq!(load(&space, BASE), Some(b'x'));
+}
+
+#[test]
+fn mincore_tells_what_is_in_memory() {
+    let (space, file) = (space(), File::new(2 * PAGE_SIZE));
+    map(&space, 0, 2, RW);
+    map_file(&space, &file, pages(2, 2), 0, MapFlags::empty(), RW);
+    assert!(store(&space, BASE + PAGE_SIZE, b"x"));
+    assert_eq!(load(&space, BASE + 3 * PAGE_SIZE), Some(1));
+    let mut told = Vec::new();
+    space.mincore(pages(0, 4), |resident| told.push(resident)).unwrap();
+    assert_eq!(told, [false, true, false, true]);
+    assert!(space.mincore(pages(0, 5), |_| ()).unwrap_err().is(Errno::NOMEM));
+}
+
+#[test]
+fn copies_stop_at_a_fault_with_a_count() {
+    let space = space();
+    map(&space, 0, 1, RW);
+    enter(&space, || {
+        let mut writer = UserOut::new(at(BASE + 4090), 16).writer::<Hosted>();
+        assert_eq!(writer.write(b"0123456789").unwrap(), 6);
+        assert!(writer.write(b"x").unwrap_err().is(Errno::FAULT));
+        assert_eq!((writer.done(), writer.left()), (6, 10));
+        let mut reader = UserIn::new(at(BASE + 4090), 4).reader::<Hosted>();
+        let mut bytes = [0; 9];
+        assert_eq!(reader.read(&mut bytes).unwrap(), 4);
+        assert_eq!(&bytes[..4], b"0123");
+        assert_eq!(reader.read(&mut bytes).unwrap(), 0);
+        let parts = vec![(at(BASE + 4092), 1), (at(1), 0), (at(BASE + 4090), 2), (at(1), 5)];
+        let mut gather = UserReader::<Hosted>::gather(parts);
+        assert_eq!((gather.left(), gather.read(&mut bytes).unwrap()), (8, 3));
+        assert_eq!(&bytes[..3], b"201");
+        assert!(UserIn::new(at(u64::MAX), usize::MAX).reader::<Hosted>().read(&mut bytes).unwrap_err().is(Errno::FAULT));
+        assert!(UserIn::new(at(BASE), 9).to_vec::<Hosted>(8).unwrap_err().is(Errno::INVAL));
+        assert_eq!(UserOut::new(at(BASE), 600).writer::<Hosted>().write_zeros(700).unwrap(), 600);
+    });
+}
+
+#[test]
+fn strings_are_bounded() {
+    let space = space();
+    map(&space, 0, 2, RW);
+    assert!(store(&space, BASE + 4000, &[b'a'; 200]));
+    assert!(store(&space, BASE + 8190, b"zz"));
+    enter(&space, || {
+        assert_eq!(UserCStr::new(at(BASE + 4000)).read::<Hosted>(4096).unwrap(), [b'a'; 200]);
+        assert_eq!(UserCStr::new(at(BASE + 4000)).read::<Hosted>(201).unwrap().len(), 200);
+        assert!(UserCStr::new(at(BASE + 4000)).read::<Hosted>(200).unwrap_err().is(Errno::NAMETOOLONG));
+        assert!(UserCStr::new(at(BASE + 8190)).read::<Hosted>(9).unwrap_err().is(Errno::FAULT));
+        assert!(UserCStr::new(at(BASE + 8190)).read::<Hosted>(2).unwrap_err().is(Errno::NAMETOOLONG));
+        assert_eq!(UserCStr::new(at(BASE)).read::<Hosted>(9).unwrap(), b"");
+    });
+}
+
+/// What a page of the model is: rights and its first byte.
+type Model = BTreeMap<u64, (Prot, u8)>;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+fn check(space: &Arc<Space>, model: &Model, span: u64) {
+    for page in 0..span {
+        let expected = model.get(&page).filter(|(prot, _)| !prot.is_empty()).map(|(_, byte)| *byte);
+        assert_eq!(load(space, BASE + page * PAGE_SIZE), expected, "page {page}");
+    }
+    let mut end = 0;
+    for (start, stop, _) in areas(space) {
+        assert!(start >= end && stop > start);
+        end = stop;
+    }
+}
+
+#[test]
+fn random_operations_agree_with_a_model() {
+    const SPAN: u64 = 160;
+    const RIGHTS: [Prot; 3] = [RW, Prot::READ, Prot::empty()];
+    for seed in 1..=40 {
+        let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ seed);
+        let quota = Quota::new(256 << 20);
+        let mut spaces = vec![(Arc::new(Space::new(&quota).unwrap()), Model::new())];
+        for _ in 0..300 {
+            let which = usize::try_from(random.below(spaces.len() as u64)).unwrap();
+            let (first, count) = (random.below(SPAN - 40), 1 + random.below(40));
+            let (range, prot) = (pages(first, count), RIGHTS[usize::try_from(random.below(3)).unwrap()]);
+            let choice = random.below(12);
+            let alive = spaces.len();
+            let (space, model) = &mut spaces[which];
+            match choice {
+                0..=1 => {
+                    space.map(request(range, prot)).unwrap();
+                    model.extend((first..first + count).map(|page| (page, (prot, 0))));
+                }
+                2 => {
+                    space.unmap(range).unwrap();
+                    model.retain(|page, _| !(first..first + count).contains(page));
+                }
+                3 => {
+                    let reached = (first..first + count).take_while(|page| model.contains_key(page)).count() as u64;
+                    assert_eq!(space.protect(range, prot).is_ok(), reached == count);
+                    for page in first..first + reached {
+                        model.entry(page).and_modify(|(rights, _)| *rights = prot);
+                    }
+                }
+                4 => {
+                    let whole = (first..first + count).all(|page| model.contains_key(&page));
+                    assert_eq!(space.advise(range, Advice::DontNeed).is_ok(), whole);
+                    for (_, (_, byte)) in model.range_mut(first..first + count) {
+                        *byte = 0;
+                    }
+                }
+                5 => {
+                    let to = random.below(SPAN - 40);
+                    let done = space.remap(range, range.bytes(), RemapPlace::Fixed(pages(to, 1).start()));
+                    if done.is_ok() {
+                        let moved: Vec<_> = (0..count).map(|page| (to + page, model.remove(&(first + page)).unwrap())).collect();
+                        model.extend(moved);
+                    }
+                }
+                6 if alive < 4 => {
+                    let fork = (Arc::new(space.fork().unwrap()), model.clone());
+                    spaces.push(fork);
+                }
+                7 if alive > 1 => drop(spaces.swap_remove(which)),
+                _ => {
+                    for page in first..first + count.min(5) {
+                        let byte = u8::try_from(1 + random.below(200)).unwrap();
+                        let writable = model.get(&page).is_some_and(|(prot, _)| prot.contains(Prot::WRITE));
+                        assert_eq!(store(space, BASE + page * PAGE_SIZE, &[byte]), writable);
+                        if writable {
+                            model.insert(page, (model[&page].0, byte));
+                        }
+                    }
+                }
+            }
+            if random.below(8) == 0 {
+                spaces.iter().for_each(|(space, model)| check(space, model, SPAN));
+            }
+        }
+        spaces.iter().for_each(|(space, model)| check(space, model, SPAN));
+        drop(spaces);
+        assert_eq!(quota.used(), 0);
+    }
+}
+
+#[test]
+fn threads_fault_map_and_fork_at_once() {
+    let space = space();
+    map(&space, 0, 64, RW);
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let space = &space;
+            scope.spawn(move || {
+                for round in 0..200 {
+                    let page = thread * 16 + round % 16;
+                    let byte = [u8::try_from(round % 250).unwrap()];
+                    assert!(store(space, BASE + page * PAGE_SIZE, &byte));
+                    assert_eq!(load(space, BASE + page * PAGE_SIZE), Some(byte[0]));
+                }
+            });
+        }
+        for _ in 0..50 {
+            drop(space.fork().unwrap());
+            let range = map(&space, 100, 8, RW);
+            assert!(store(&space, range.start().get(), b"x"));
+            space.unmap(range).unwrap();
+        }
+    });
+}
