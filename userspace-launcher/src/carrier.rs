@@ -202,4 +202,64 @@ mod tests {
         };
         assert_eq!(Carrier { pid }.wait().and_then(WaitStatus::exit_status), Some(42));
     }
+
+    #[test]
+    fn a_clean_carrier_shows_it_in_proc() {
+        let device = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty()).unwrap();
+        let parent = rustix::process::getpid();
+        let Some(pid) = raw::fork().unwrap() else {
+            if let Err(step) = clean(device.as_fd(), parent) {
+                raw::exit(step as u8);
+            }
+            loop {
+                std::thread::sleep(std::time::Duration::from_secs(1));
+            }
+        };
+        // All but ILL, TRAP, BUS, FPE, SEGV, SYS, and the two that nobody can block. Set last but one.
+        let faults = [4, 5, 7, 8, 11, 31].map(|signal| 1_u64 << (signal - 1)).iter().sum::<u64>();
+        let blocked = !faults & !(1 << 8) & !(1 << 18);
+        let mut status = String::new();
+        for _ in 0..500 {
+            status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid())).unwrap();
+            if status.contains(&format!("SigBlk:\t{blocked:016x}")) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+        Carrier { pid }.wait();
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).unwrap_or_default();
+        assert_eq!(field("SigBlk:"), format!("{blocked:016x}"));
+        let caught = u64::from_str_radix(field("SigCgt:"), 16).unwrap();
+        assert_eq!(caught & faults, faults);
+        assert_eq!((field("NoNewPrivs:"), field("Threads:")), ("1", "1"));
+    }
+
+    #[test]
+    fn a_child_that_never_ran_is_explained() {
+        let plan = Plan {
+            places: Vec::new(),
+            memory: None,
+            cwd: Cwd::Inherited("/".into()),
+            trace: false,
+            program: vec!["prog".into()],
+            environment: Vec::new(),
+        };
+        let ended = |status: u8| {
+            let Some(pid) = raw::fork().unwrap() else { raw::exit(status) };
+            not_started(&plan, Carrier { pid }.wait())
+        };
+        for (status, exit, text) in [
+            (2, Status::NOT_FOUND, "litebox-launch: cannot run prog: no such file or directory\n"),
+            (13, Status::NOT_EXECUTABLE, "litebox-launch: cannot run prog: permission denied\n"),
+            (8, Status::NOT_EXECUTABLE, "litebox-launch: cannot run prog: exec format error\n"),
+            (12, Status::SETUP, "litebox-launch: cannot run prog: cannot allocate memory\n"),
+            (204, Status::SETUP, "failed to lift the limit on its address space\n"),
+        ] {
+            let failure = ended(status);
+            assert_eq!(failure.exit_status(), exit, "{status}");
+            assert!(failure.message().contains(text), "{}", failure.message());
+        }
+        assert_eq!(not_started(&plan, None).exit_status(), Status::SETUP);
+    }
 }

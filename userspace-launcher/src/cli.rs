@@ -155,7 +155,10 @@ impl Plan {
         places.extend(asked.into_iter().map(|(_, place)| place));
         let cwd = match cli.chdir {
             Some(dir) => Cwd::Asked(absolute(&dir)?.into()),
-            None if own_root => Cwd::Inherited(std::env::current_dir().unwrap_or_else(|_gone| "/".into())),
+            None if own_root => {
+                let here = std::env::current_dir().ok().filter(|dir| absolute(dir).is_ok());
+                Cwd::Inherited(here.unwrap_or_else(|| "/".into()))
+            }
             None => Cwd::Inherited("/".into()),
         };
         Ok(Self { places, memory: cli.mem, cwd, trace: cli.trace, program: cli.program, environment: Vec::new() })

@@ -63,7 +63,7 @@ impl Failure {
     }
 
     /// The message, without a final line end.
-    fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         let mut message = format!("litebox-launch: {}", self.what);
         if let Some(why) = &self.why {
             message.push_str(&format!("\n  {why}"));
@@ -74,10 +74,15 @@ impl Failure {
         message
     }
 
+    /// What the launcher will end with.
+    pub(crate) fn exit_status(&self) -> Status {
+        self.status
+    }
+
     /// Prints the message; returns the status.
     pub(crate) fn tell(&self) -> ExitCode {
         eprintln!("{}", self.message());
-        self.status.into()
+        self.exit_status().into()
     }
 }
 
