@@ -10,8 +10,8 @@
 //!
 //! # Life of a sandbox
 //!
-//! An open of the device is a sandbox. It ends when it is told to, when its first process ends, or when the process that
-//! opened the device closes it or dies.
+//! An open of the device is a sandbox. It ends when it is told to, when its first process ends, or when its last descriptor is
+//! closed. `RUN` closes the descriptor of the process that becomes the guest, so the launcher's death is the sandbox's.
 //!
 //! | request | before `RUN` | while it runs | after its end | does |
 //! |---|---|---|---|---|

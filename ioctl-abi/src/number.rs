@@ -75,7 +75,7 @@ mod tests {
         let numbers = Request::ALL.map(Request::number);
         assert_eq!(
             numbers,
-            [0x8010_bd10, 0x4028_bd11, 0x4030_bd12, 0x4018_bd13, 0x4028_bd14, 0xc010_bd15, 0x4010_bd16],
+            [0x8010_bd10, 0x4028_bd11, 0x4030_bd12, 0x4018_bd13, 0x4030_bd14, 0xc010_bd15, 0x4010_bd16],
             "{numbers:#x?}"
         );
     }

@@ -2,7 +2,7 @@
 //!
 //! The structure gives lengths and counts; the strings lie in one buffer of the caller's, which a kernel copies once.
 
-use crate::request::{UserBytes, exactly, zero};
+use crate::request::{HostObject, UserBytes, exactly, zero};
 use crate::{Bad, PATH_BYTES_MAX, RUN_BYTES_MAX, wire};
 
 /// `RUN`: turns the calling thread into the first thread of the guest. On success it returns to ring 3 as the guest and never
@@ -12,6 +12,9 @@ use crate::{Bad, PATH_BYTES_MAX, RUN_BYTES_MAX, wire};
 /// The caller has one thread and no rseq area, robust list, `clear_child_tid` or alternate stack left, else `EINVAL`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
+    /// What the caller made the request on. On success it is closed in the caller, so that no guest holds its own sandbox and the
+    /// launcher's close is the last. `EBADF` if it is not this device.
+    pub device: HostObject,
     /// Where the strings lie, and their bytes in all: at most [`RUN_BYTES_MAX`].
     pub text: UserBytes,
     /// Bytes of each part, NULs counted; their sum is the text's length.
@@ -45,7 +48,7 @@ impl Run {
     pub fn decode(bytes: &[u8]) -> Result<Self, Bad> {
         let wire: wire::Run = exactly(bytes)?;
         zero(&[wire.reserved])?;
-        let wire::Run { text, program_len, cwd_len, args_len, env_len, argc, envc, .. } = wire;
+        let wire::Run { device, text, program_len, cwd_len, args_len, env_len, argc, envc, .. } = wire;
         for len in [program_len, cwd_len] {
             // One byte is the NUL.
             match len.checked_sub(1) {
@@ -63,7 +66,8 @@ impl Run {
             .try_fold(0_u32, u32::checked_add)
             .filter(|len| *len <= RUN_BYTES_MAX)
             .ok_or(Bad::TooBig)?;
-        Ok(Self { text: UserBytes { addr: text, len }, program_len, cwd_len, args_len, env_len, argc, envc })
+        let (device, text) = (HostObject(device), UserBytes { addr: text, len });
+        Ok(Self { device, text, program_len, cwd_len, args_len, env_len, argc, envc })
     }
 
     /// Finds the strings in `text`, the copy of [`Run::text`]. Costs one pass over it.
@@ -86,10 +90,10 @@ impl Run {
     /// The request for strings that lie at `addr`, and whose parts have these lengths and counts. Parts are as [`Run::strings`]
     /// will find them: the launcher packs, then asks this; a decode of the result checks the rest.
     #[must_use]
-    pub const fn encode(addr: u64, lens: [u32; 4], counts: [u32; 2]) -> wire::Run {
+    pub const fn encode(device: HostObject, addr: u64, lens: [u32; 4], counts: [u32; 2]) -> wire::Run {
         let [program_len, cwd_len, args_len, env_len] = lens;
         let [argc, envc] = counts;
-        wire::Run { text: addr, program_len, cwd_len, args_len, env_len, argc, envc, reserved: 0 }
+        wire::Run { device: device.0, text: addr, program_len, cwd_len, args_len, env_len, argc, envc, reserved: 0 }
     }
 }
 
@@ -174,7 +178,7 @@ mod tests {
 
     const TEXT: &[u8] = b"/bin/sh\0/\0sh\0-c\0\0A=1\0";
     const WIRE: wire::Run =
-        wire::Run { text: 0x1001, program_len: 8, cwd_len: 2, args_len: 7, env_len: 4, argc: 3, envc: 1, reserved: 0 };
+        wire::Run { device: 3, text: 0x1001, program_len: 8, cwd_len: 2, args_len: 7, env_len: 4, argc: 3, envc: 1, reserved: 0 };
 
     fn decode(wire: wire::Run, text: &[u8]) -> Result<RunText<'_>, Bad> {
         Run::decode(wire.as_bytes())?.strings(text)
@@ -182,8 +186,9 @@ mod tests {
 
     #[test]
     fn strings_are_found() {
+        assert_eq!(Run::decode(WIRE.as_bytes()).unwrap().device, HostObject(3));
         assert_eq!(Run::decode(WIRE.as_bytes()).unwrap().text, UserBytes { addr: 0x1001, len: 21 });
-        assert_eq!(WIRE, Run::encode(0x1001, [8, 2, 7, 4], [3, 1]));
+        assert_eq!(WIRE, Run::encode(HostObject(3), 0x1001, [8, 2, 7, 4], [3, 1]));
         let text = decode(WIRE, TEXT).unwrap();
         assert_eq!((text.program, text.cwd), (&b"/bin/sh"[..], &b"/"[..]));
         assert!(text.args.eq([&b"sh"[..], b"-c", b""]) && text.env.eq([&b"A=1"[..]]));
@@ -195,12 +200,12 @@ mod tests {
 
     #[test]
     fn short_long_and_unaligned() {
-        let mut room = [0xff; 64];
+        let mut room = [0xff; 72];
         for offset in 0..8 {
-            room[offset..offset + 40].copy_from_slice(WIRE.as_bytes());
-            for len in 0..56 {
+            room[offset..offset + 48].copy_from_slice(WIRE.as_bytes());
+            for len in 0..60 {
                 let decoded = Run::decode(&room[offset..offset + len]);
-                assert_eq!(decoded.is_ok(), len == 40, "{len} bytes at {offset}");
+                assert_eq!(decoded.is_ok(), len == 48, "{len} bytes at {offset}");
             }
         }
         let run = Run::decode(WIRE.as_bytes()).unwrap();
@@ -272,7 +277,7 @@ mod tests {
             let mut text = [0; 21];
             text.copy_from_slice(TEXT);
             for _ in 0..next() % 3 {
-                let (at, value) = (next() as usize % 40, next() as u8);
+                let (at, value) = (next() as usize % 48, next() as u8);
                 wire.as_mut_bytes()[at] = value;
             }
             for _ in 0..next() % 3 {

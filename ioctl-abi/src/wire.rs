@@ -71,7 +71,9 @@ wire! {
         reserved2: u64,
     }
     /// See [`crate::Run`]. Strings lie one behind another at `text`: program, directory, arguments, environment; each ends with NUL.
-    Run, 40 {
+    Run, 48 {
+        /// The descriptor or handle that the request is made on.
+        device: u64,
         /// User address of the strings.
         text: u64,
         /// Bytes of the program's path, with NUL.

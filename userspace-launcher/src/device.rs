@@ -51,6 +51,11 @@ impl Sandbox {
         self.device.as_fd()
     }
 
+    /// The same as the module wants it. A forked child has it under the same number.
+    pub(crate) fn object(&self) -> HostObject {
+        object(&self.device)
+    }
+
     /// Makes a request.
     fn ask<T: raw::Wire>(&self, request: Request, wire: &mut T) -> Result<(), Errno> {
         raw::ioctl(self.fd(), request, wire)

@@ -45,7 +45,7 @@ fn launch(plan: &Plan) -> Result<Status, Failure> {
     for fd in 0..3 {
         sandbox.give_fd(fd)?;
     }
-    let runs = pack::candidates(plan)?;
+    let runs = pack::candidates(plan, sandbox.object())?;
 
     // From here on signals wait for `forward`; the carrier has its own mask.
     let signals = raw::ForwardedSignals::block();

@@ -2,7 +2,7 @@
 
 use crate::cli::Plan;
 use crate::report::{Failure, Status};
-use litebox_ioctl_abi::{Bad, Run, wire};
+use litebox_ioctl_abi::{Bad, HostObject, Run, wire};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,13 @@ pub(crate) struct Packed {
 
 impl Packed {
     /// Packs, and asks the module's own decoder whether it would accept.
-    fn new(program: &Path, cwd: &Path, args: &[OsString], environment: &[(OsString, OsString)]) -> Result<Self, Bad> {
+    fn new(
+        device: HostObject,
+        program: &Path,
+        cwd: &Path,
+        args: &[OsString],
+        environment: &[(OsString, OsString)],
+    ) -> Result<Self, Bad> {
         let mut text = Vec::new();
         let mut end = 0;
         let mut lens = [0; 4];
@@ -40,7 +46,7 @@ impl Packed {
         }
         close(&mut text, 3)?;
         let count = |len: usize| u32::try_from(len).map_err(|_above| Bad::TooBig);
-        let request = Run::encode(text.as_ptr().addr() as u64, lens, [count(args.len())?, count(environment.len())?]);
+        let request = Run::encode(device, text.as_ptr().addr() as u64, lens, [count(args.len())?, count(environment.len())?]);
         Run::decode(request.as_bytes())?.strings(&text)?;
         Ok(Self { _text: text, request })
     }
@@ -61,7 +67,7 @@ fn string(text: &mut Vec<u8>, pieces: &[&OsStr]) {
 
 /// A request for each place where the program may be, in execvp(3)'s order; the first that does not fail is it. The lookup
 /// happens in the sandbox, by trying: the launcher does not know what a mount hides.
-pub(crate) fn candidates(plan: &Plan) -> Result<Vec<Packed>, Failure> {
+pub(crate) fn candidates(plan: &Plan, device: HostObject) -> Result<Vec<Packed>, Failure> {
     let Some(name) = plan.program.first().filter(|name| !name.is_empty()) else {
         return Err(Failure::new("cannot run '': no such file").status(Status::NOT_FOUND));
     };
@@ -69,7 +75,7 @@ pub(crate) fn candidates(plan: &Plan) -> Result<Vec<Packed>, Failure> {
     let mut packed = Vec::new();
     for cwd in plan.cwd.tries() {
         for program in places(name, search) {
-            let one = Packed::new(&program, cwd, &plan.program, &plan.environment).map_err(|bad| {
+            let one = Packed::new(device, &program, cwd, &plan.program, &plan.environment).map_err(|bad| {
                 let failure = Failure::new(format!("cannot run {}: {bad}", name.display()));
                 match bad {
                     Bad::TooBig => failure
@@ -108,7 +114,7 @@ mod tests {
     fn what_is_packed_is_what_the_module_reads() {
         let args = os(&["sh", "-c", "", "a b\u{e9}"]);
         let env = [("A".into(), "1=2".into()), ("EMPTY".into(), "".into())];
-        let packed = Packed::new(Path::new("/bin/sh"), Path::new("/home"), &args, &env).unwrap();
+        let packed = Packed::new(HostObject(3), Path::new("/bin/sh"), Path::new("/home"), &args, &env).unwrap();
         let run = Run::decode(packed.request().as_bytes()).unwrap();
         assert_eq!(run.text.addr, packed._text.as_ptr().addr() as u64);
         assert_eq!(run.text.len as usize, packed._text.len());
@@ -120,14 +126,14 @@ mod tests {
 
     #[test]
     fn no_environment_is_none() {
-        let packed = Packed::new(Path::new("x"), Path::new("/"), &os(&["x"]), &[]).unwrap();
+        let packed = Packed::new(HostObject(3), Path::new("x"), Path::new("/"), &os(&["x"]), &[]).unwrap();
         assert_eq!(Run::decode(packed.request().as_bytes()).unwrap().strings(&packed._text).unwrap().env.len(), 0);
     }
 
     #[test]
     fn what_the_module_would_refuse_is_refused_here() {
         let pack = |program: &str, cwd: &str, args: &[&str]| {
-            Packed::new(Path::new(program), Path::new(cwd), &os(args), &[]).map(|packed| packed.request().argc)
+            Packed::new(HostObject(3), Path::new(program), Path::new(cwd), &os(args), &[]).map(|packed| packed.request().argc)
         };
         assert_eq!(pack("/x", "/", &["x"]), Ok(1));
         assert_eq!(pack("/x", "/", &[]), Err(Bad::Strings));
@@ -156,7 +162,7 @@ mod tests {
             program: os(&["x"]),
             environment: vec![("PATH".into(), "/a:/b".into())],
         };
-        assert_eq!(candidates(&plan).unwrap().len(), 4);
-        assert!(candidates(&Plan { program: os(&[""]), ..plan }).is_err());
+        assert_eq!(candidates(&plan, HostObject(3)).unwrap().len(), 4);
+        assert!(candidates(&Plan { program: os(&[""]), ..plan }, HostObject(3)).is_err());
     }
 }
