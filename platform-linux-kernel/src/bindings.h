@@ -8,6 +8,7 @@
 #include <asm/page.h>
 #include <asm/unistd.h>
 #include "helpers.h"
+#include <linux/mman.h>
 
 /* bindgen sees no macro that is not a plain number. Kbuild's script drops the prefix. */
 const gfp_t LITEBOX_CONST_GFP_NOFAIL_ACCOUNT = GFP_KERNEL_ACCOUNT | __GFP_NOFAIL;
@@ -17,3 +18,5 @@ const unsigned short LITEBOX_CONST_USER_DS = __USER_DS;
 const unsigned long LITEBOX_CONST_HOST_EXIT = __NR_exit;
 const unsigned long LITEBOX_CONST_HOST_EXIT_GROUP = __NR_exit_group;
 const unsigned long LITEBOX_CONST_HOST_CLONE = __NR_clone;
+const unsigned long LITEBOX_CONST_MAP_FLAGS = MAP_SHARED | MAP_FIXED | MAP_NORESERVE;
+const unsigned long LITEBOX_CONST_PROT_RW = PROT_READ | PROT_WRITE;

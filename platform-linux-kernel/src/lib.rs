@@ -1,13 +1,61 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! x
-use kernel::prelude::*;
+//! litebox.ko: the library OS's host side on Linux.
+//!
+//! `device` is what launchers talk to, `carrier` the host threads that guests run on, `trap` the way of their system calls and
+//! faults into the module, `mm` their memory, `fpu` and `bases` the registers that the entry frame does not hold.
+//! Only exported interfaces of the kernel are used.
+
 extern crate alloc;
+
 mod alloc_shim;
+mod bases;
+mod carrier;
+mod device;
+mod flat;
+mod fpu;
+mod mm;
 mod sys;
-module! { type: Litebox, name: "litebox", authors: ["The LiteBox-in-the-kernel authors"], description: "x", license: "Dual MIT/GPL", }
-struct Litebox;
-impl kernel::Module for Litebox {
-    fn init(_m: &'static ThisModule) -> Result<Self> { 
-        let b = alloc::boxed::Box::new(77u64);
-        pr_info!("loaded {}\n", *b); Ok(Litebox) }
+mod trap;
+
+use device::Device;
+use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
+use kernel::prelude::*;
+use trap::hooks::Hooks;
+
+module! {
+    type: Litebox,
+    name: "litebox",
+    authors: ["The LiteBox-in-the-kernel authors"],
+    description: "A library OS for sandboxed Linux programs",
+    license: "Dual MIT/GPL",
+}
+
+/// The loaded module. Fields are dropped from the top: no new sandboxes, then the hooks.
+#[pin_data]
+struct Litebox {
+    #[pin]
+    _device: MiscDeviceRegistration<Device>,
+    _hooks: Hooks,
+}
+
+impl kernel::InPlaceModule for Litebox {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _hooks: {
+                check_processor()?;
+                Hooks::register()?
+            },
+            _device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"litebox" }),
+        })
+    }
+}
+
+/// Guests' FS and GS bases are switched by instructions that an old processor, or a kernel booted with nofsgsbase, lacks.
+fn check_processor() -> Result {
+    // SAFETY: Reads what the kernel found out about the processor.
+    if unsafe { sys::litebox_has_fsgsbase() } {
+        return Ok(());
+    }
+    pr_err!("cannot load: no FSGSBASE; the processor lacks it, or the kernel was booted with nofsgsbase\n");
+    Err(ENODEV)
 }

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! Page frames: counted handles over the kernel's own page reference.
+//!
+//! Invariants: a handle owns one reference of an order-0 page that this module allocated; page-table entries own none, so whoever
+//! shows a frame to a guest keeps a handle until the entry is zapped. Charged to the memory cgroup of the carrier that asked.
+//! Guests write to a frame at any moment: contents are copied as bytes and never borrowed.
+
+use crate::sys;
+use core::ptr::NonNull;
+
+/// Bytes in a frame.
+pub(crate) const SIZE: usize = sys::PAGE_SIZE;
+
+/// A counted reference to one page frame.
+#[derive(Debug)]
+pub(crate) struct Frame(NonNull<sys::page>);
+
+// SAFETY: The reference count is atomic, and contents are accessed as untyped bytes that may change under us.
+unsafe impl Send for Frame {}
+// SAFETY: As above.
+unsafe impl Sync for Frame {}
+
+impl Frame {
+    /// A frame filled with zeros. May sleep.
+    pub(crate) fn zeroed() -> Option<Self> {
+        // SAFETY: Task context; order 0.
+        let page = unsafe { sys::alloc_pages_noprof(sys::GFP_KERNEL_ACCOUNT | sys::__GFP_ZERO, 0) };
+        NonNull::new(page).map(Self)
+    }
+
+    /// The kernel's page.
+    pub(super) fn page(&self) -> *mut sys::page {
+        self.0.as_ptr()
+    }
+
+    /// Whether this handle is the only one.
+    pub(crate) fn is_unique(&self) -> bool {
+        // SAFETY: We own a reference, so the page exists.
+        unsafe { sys::litebox_page_count(self.page()) == 1 }
+    }
+
+    /// Whether both are the same frame.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
+    fn bytes(&self) -> *mut u8 {
+        // SAFETY: A page of normal memory (no GFP_HIGHMEM on x86-64), so it has an address.
+        unsafe { sys::litebox_page_address(self.page()).cast() }
+    }
+
+    /// Copies out from `offset`; returns bytes copied, which is less than asked at the frame's end.
+    pub(crate) fn read(&self, offset: usize, dst: &mut [u8]) -> usize {
+        let offset = offset.min(SIZE);
+        let count = dst.len().min(SIZE - offset);
+        // SAFETY: `offset + count` is within the page, which our reference keeps; `dst` is a borrow of other memory. The guest may
+        // write meanwhile; bytes of any value are fine, and memcpy makes no assumption about them.
+        unsafe { sys::memcpy(dst.as_mut_ptr().cast(), self.bytes().add(offset).cast(), count) };
+        count
+    }
+
+    /// Copies in at `offset`; returns bytes copied.
+    pub(crate) fn write(&self, offset: usize, src: &[u8]) -> usize {
+        let offset = offset.min(SIZE);
+        let count = src.len().min(SIZE - offset);
+        // SAFETY: As in `read`, with the roles exchanged.
+        unsafe { sys::memcpy(self.bytes().add(offset).cast(), src.as_ptr().cast(), count) };
+        count
+    }
+
+    /// Copies the whole of `from` here.
+    pub(crate) fn copy_from(&self, from: &Self) {
+        if !self.same(from) {
+            // SAFETY: Two different pages, each kept by its reference.
+            unsafe { sys::memcpy(self.bytes().cast(), from.bytes().cast(), SIZE) };
+        }
+    }
+}
+
+impl Clone for Frame {
+    fn clone(&self) -> Self {
+        // SAFETY: We own a reference, so the page exists and one more may be taken.
+        unsafe { sys::litebox_get_page(self.page()) };
+        Self(self.0)
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        // SAFETY: Gives up the reference that this handle owned; the kernel frees the page with the last one.
+        unsafe { sys::__free_pages(self.page(), 0) };
+    }
+}

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The host's side of one guest address space: a file with an inode of its own, mapped over a carrier's whole user half.
+//!
+//! The mapping is made of page-frame entries (VM_PFNMAP) whose rights are per entry: the one VMA has no VM_EXEC, and an entry may
+//! be executable all the same (`access_error` looks at the entry's NX bit only). Several host mms may map the same file; zaps
+//! go through the inode's mapping and reach all.
+//! Invariants: file offset == address. Never turn a present NX entry into an executable one: zap first, or another processor's
+//! stale entry faults. `pfn_mkwrite` never returns 0: `finish_mkwrite_fault` would race with a write-protecting fork.
+//! Locks: none here; whoever calls `insert` and `zap` holds the address space's own. Sources: Linux mm/memory.c.
+
+use super::fault::{self, Access, Resolution};
+use super::frame::Frame;
+use crate::bases::USER_END;
+use crate::carrier::{self, Sandbox};
+use crate::sys;
+use core::ffi::c_void;
+use core::ptr::NonNull;
+use kernel::fs::File;
+use kernel::prelude::*;
+use kernel::sync::aref::ARef;
+use kernel::sync::Arc;
+use kernel::types::ForeignOwnable;
+
+/// The guest's user half: page 0 to 15 stay unmapped, as vm.mmap_min_addr has it.
+pub(crate) const START: usize = 0x1_0000;
+const LENGTH: usize = USER_END as usize - START;
+
+/// Rights of one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rights {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    pub(crate) execute: bool,
+}
+
+impl Rights {
+    /// The page-table bits.
+    fn protection(self) -> sys::pgprot_t {
+        /// _PAGE_DIRTY: a writable entry starts dirty, which saves the processor a write of its own.
+        const DIRTY: usize = 1 << 6;
+        let mut flags = sys::VM_SHARED;
+        for (has, flag) in [(self.read, sys::VM_READ), (self.write, sys::VM_WRITE), (self.execute, sys::VM_EXEC)] {
+            if has {
+                flags |= flag;
+            }
+        }
+        // SAFETY: A pure function of the flags.
+        let mut protection = unsafe { sys::vm_get_page_prot(flags) };
+        if self.write {
+            protection.pgprot |= DIRTY;
+        }
+        protection
+    }
+}
+
+/// One entry for the page tables.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// The page's address.
+    pub(crate) addr: usize,
+    /// What is shown there.
+    pub(crate) frame: Frame,
+    /// With which rights.
+    pub(crate) rights: Rights,
+}
+
+/// An address space's file. Clones are the same address space.
+#[derive(Clone)]
+pub(crate) struct Space {
+    file: ARef<File>,
+}
+
+/// What `set_entry` is given for each page-table slot.
+struct Batch<'a> {
+    entries: &'a [Entry],
+    replace: bool,
+}
+
+impl Space {
+    /// A new, empty address space. It keeps `sandbox`, and the module, for as long as its file lives.
+    ///
+    /// # Errors
+    /// ENOMEM, ENFILE.
+    pub(crate) fn new(sandbox: Arc<Sandbox>) -> Result<Self> {
+        let owner = sandbox.into_foreign();
+        // SAFETY: The name and the operations are static; the private data is taken back in `release`, or below.
+        let file = unsafe { sys::anon_inode_create_getfile(c"[litebox-mm]".as_ptr().cast(), &raw const FILE_OPERATIONS.0, owner, sys::O_RDWR as i32, core::ptr::null()) };
+        match kernel::error::from_err_ptr(file) {
+            Ok(file) => {
+                let file = NonNull::new(file).ok_or(ENOMEM)?;
+                // SAFETY: A new file with one reference, which is ours; it is never accessed by file position.
+                Ok(Self { file: unsafe { ARef::from_raw(file.cast()) } })
+            }
+            Err(error) => {
+                // SAFETY: No file came of it, so the pointer was not taken.
+                drop(unsafe { Arc::<Sandbox>::from_foreign(owner) });
+                Err(error)
+            }
+        }
+    }
+
+    /// Empties the current task's user half and maps this address space over it.
+    ///
+    /// # Errors
+    /// Those of munmap(2) and mmap(2); the user half may be empty then, and the task must not return to it.
+    pub(crate) fn replace_current(&self) -> Result {
+        // SAFETY: The current task's own memory, to which it will not return: the caller installs a guest, or kills it.
+        kernel::error::to_result(unsafe { sys::vm_munmap(0, USER_END as usize) })?;
+        let flags = sys::MAP_FLAGS;
+        let protection = sys::PROT_RW;
+        // SAFETY: A live file. No VM_EXEC: entries carry that right themselves.
+        let at = unsafe { sys::vm_mmap(self.file.as_ptr(), START, LENGTH, protection, flags, START) };
+        if at == START { Ok(()) } else { Err(Error::from_errno(at as i32)) }
+    }
+
+    /// Sets the entries (ascending addresses) in the current task's page tables: absent ones only, or all if `replace`.
+    ///
+    /// False if the host has no memory for a table. The caller holds the address space's lock and keeps the frames.
+    pub(crate) fn insert(&self, entries: &[Entry], replace: bool) -> bool {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return true;
+        };
+        let length = last.addr - first.addr + super::frame::SIZE;
+        let mut batch = Batch { entries, replace };
+        // SAFETY: May be asked anywhere.
+        let current = unsafe { sys::get_current() };
+        // SAFETY: A carrier has a user mm, and keeps it while it runs.
+        let mm = unsafe { (*current).mm };
+        // SAFETY:
+        // - The range lies in our mapping of this mm: entries come from a fault or from the address space below USER_END, and the
+        //   mapping is there for the carrier's life. The mapping cannot go meanwhile: faults hold the VMA, and only this
+        //   task unmaps.
+        // - `set_entry` expects a `Batch`, which outlives this synchronous call.
+        unsafe { sys::apply_to_page_range(mm, first.addr, length, Some(set_entry), (&raw mut batch).cast()) == 0 }
+    }
+
+    /// Removes every entry in the range, in every mm that maps this address space; no processor can use one afterwards.
+    pub(crate) fn zap(&self, start: usize, length: usize) {
+        // SAFETY: A live file has a mapping.
+        let mapping = unsafe { (*self.file.as_ptr()).f_mapping };
+        let (Ok(start), Ok(length)) = (i64::try_from(start), i64::try_from(length)) else {
+            return;
+        };
+        // SAFETY: A live mapping; the range is any range of offsets.
+        unsafe { sys::unmap_mapping_range(mapping, start, length, 1) };
+    }
+
+    /// Whether `file` is this address space's.
+    fn is(&self, file: *const sys::file) -> bool {
+        core::ptr::eq(self.file.as_ptr(), file)
+    }
+}
+
+/// Sets one page-table slot, under the table's lock.
+///
+/// # Safety
+/// Called by `apply_to_page_range` with a [`Batch`].
+unsafe extern "C" fn set_entry(slot: *mut sys::pte_t, addr: usize, batch: *mut c_void) -> i32 {
+    // SAFETY: Contract.
+    let batch = unsafe { &*batch.cast::<Batch<'_>>() };
+    let Ok(at) = batch.entries.binary_search_by_key(&addr, |entry| entry.addr) else {
+        return 0;
+    };
+    let Some(entry) = batch.entries.get(at) else {
+        return 0;
+    };
+    // SAFETY: `slot` is a page-table slot whose lock the caller holds.
+    if batch.replace || unsafe { sys::litebox_pte_none(slot) } {
+        // SAFETY: As above. The frame is kept by whoever inserts until it is zapped (the contract of `insert`).
+        unsafe { sys::litebox_set_pte(slot, entry.frame.page(), entry.rights.protection()) };
+    }
+    0
+}
+
+/// Answers a fault in a mapping of a space's file.
+///
+/// # Safety
+/// `vmf` is a fault that the kernel is handling.
+unsafe fn answer(vmf: *mut sys::vm_fault, replace: bool) -> sys::vm_fault_t {
+    // SAFETY: Contract.
+    let (flags, addr, vma) = unsafe { ((*vmf).flags, (*vmf).__bindgen_anon_1.address, (*vmf).__bindgen_anon_1.vma) };
+    // SAFETY: The faulting VMA is locked against changes.
+    let file = unsafe { (*vma).vm_file };
+    let Some(guest) = carrier::current() else {
+        return sys::vm_fault_reason_VM_FAULT_SIGBUS;
+    };
+    if flags & sys::fault_flag_FAULT_FLAG_REMOTE != 0 || !guest.space().is(file) {
+        return sys::vm_fault_reason_VM_FAULT_SIGBUS;
+    }
+    let access = if flags & sys::fault_flag_FAULT_FLAG_INSTRUCTION != 0 {
+        Access::Execute
+    } else if flags & sys::fault_flag_FAULT_FLAG_WRITE != 0 {
+        Access::Write
+    } else {
+        Access::Read
+    };
+    match fault::on_fault(&guest, addr & !(super::frame::SIZE - 1), access, replace) {
+        Resolution::Done => sys::vm_fault_reason_VM_FAULT_NOPAGE,
+        Resolution::Refused => sys::vm_fault_reason_VM_FAULT_SIGSEGV,
+        Resolution::NoMemory => sys::vm_fault_reason_VM_FAULT_OOM,
+    }
+}
+
+/// # Safety
+/// Called by the kernel for an absent entry.
+unsafe extern "C" fn on_absent(vmf: *mut sys::vm_fault) -> sys::vm_fault_t {
+    // SAFETY: Contract.
+    unsafe { answer(vmf, false) }
+}
+
+/// # Safety
+/// Called by the kernel for a write to a present read-only entry.
+unsafe extern "C" fn on_read_only(vmf: *mut sys::vm_fault) -> sys::vm_fault_t {
+    // SAFETY: Contract.
+    unsafe { answer(vmf, true) }
+}
+
+/// Maps nothing. That there is such a function makes the kernel call `fault` under the VMA's own lock instead of the mm's.
+///
+/// # Safety
+/// Called by the kernel.
+unsafe extern "C" fn on_map_pages(_vmf: *mut sys::vm_fault, _start: usize, _end: usize) -> sys::vm_fault_t {
+    0
+}
+
+/// # Safety
+/// Called by the kernel with a VMA that is being set up.
+unsafe extern "C" fn on_mmap(_file: *mut sys::file, vma: *mut sys::vm_area_struct) -> i32 {
+    // SAFETY: Contract: not yet visible to anyone else, so the flags may be written without its lock.
+    let flags = unsafe { &mut (*vma).__bindgen_anon_2.vm_flags };
+    *flags |= sys::VM_PFNMAP | sys::VM_IO | sys::VM_DONTCOPY | sys::VM_DONTEXPAND | sys::VM_DONTDUMP;
+    // SAFETY: As above.
+    unsafe { (*vma).vm_ops = &raw const VM_OPERATIONS.0 };
+    0
+}
+
+/// # Safety
+/// Called by the kernel once, when the file's last reference is gone.
+unsafe extern "C" fn on_release(_inode: *mut sys::inode, file: *mut sys::file) -> i32 {
+    // SAFETY: The pointer that `Space::new` gave to the file, taken back once.
+    drop(unsafe { Arc::<Sandbox>::from_foreign((*file).private_data) });
+    0
+}
+
+/// The operations of the mapping.
+struct VmOperations(sys::vm_operations_struct);
+// SAFETY: Never written; the kernel reads it from any thread.
+unsafe impl Sync for VmOperations {}
+
+static VM_OPERATIONS: VmOperations = VmOperations(sys::vm_operations_struct {
+    fault: Some(on_absent),
+    pfn_mkwrite: Some(on_read_only),
+    map_pages: Some(on_map_pages),
+    ..pin_init::zeroed()
+});
+
+/// The operations, with a pointer to the module.
+struct FileOperations(sys::file_operations);
+// SAFETY: Never written; the kernel reads it from any thread.
+unsafe impl Sync for FileOperations {}
+
+static FILE_OPERATIONS: FileOperations = FileOperations(sys::file_operations {
+    owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
+    mmap: Some(on_mmap),
+    release: Some(on_release),
+    ..pin_init::zeroed()
+});
