@@ -1,0 +1,47 @@
+//! The initramfs: what the kernel starts with. Small, since the emulator copies and unpacks it at each boot.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::{Built, Key, Setup};
+use crate::cpio::Archive;
+
+/// Directories that the first process mounts something on, or looks into.
+const DIRECTORIES: &[&str] = &["dev", "guestroot", "modules", "modules/base", "modules/share", "proc", "run", "sys", "tmp", "tools"];
+
+/// Packs the VM's first process, the modules, and for a sandbox litebox.ko and the launcher.
+pub(super) fn step(setup: &Setup, modules: &Built, init: &Built, sandbox: Option<&(Built, Built)>) -> Result<Built> {
+    let mut key = Key::default().text(&modules.key).text(&init.key).text(&format!("{DIRECTORIES:?}"));
+    if let Some((module, launcher)) = sandbox {
+        key = key.text(&module.key).text(&launcher.key);
+    }
+    let name = if sandbox.is_some() { "initramfs" } else { "initramfs-native" };
+    setup.step(name, key, |out, _| {
+        let mut archive = Archive::default();
+        for directory in DIRECTORIES {
+            archive.directory(directory);
+        }
+        archive.character_device("dev/console", 5, 1);
+        add(&mut archive, "init", &init.path.join("litebox-vm-init"))?;
+        for group in ["base", "share"] {
+            for entry in fs::read_dir(modules.path.join(group)).context("the kernel's modules are missing")? {
+                let entry = entry?;
+                add(&mut archive, &format!("modules/{group}/{}", entry.file_name().to_string_lossy()), &entry.path())?;
+            }
+        }
+        if let Some((module, launcher)) = sandbox {
+            add(&mut archive, "litebox.ko", &module.path.join("litebox.ko"))?;
+            add(&mut archive, "tools/litebox-launch", &launcher.path.join("litebox-launch"))?;
+        }
+        fs::write(out.join("initramfs.cpio"), archive.finish()).context("cannot write the initramfs")
+    })
+}
+
+/// Adds a file of this machine, executable.
+fn add(archive: &mut Archive, name: &str, path: &Path) -> Result<()> {
+    let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    archive.file(name, 0o755, &content);
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! Set-up: everything that a VM run needs, made once and kept.
+//!
+//! Each step is a function that says what its result depends on (a [`Key`]) and how to make it. A result is a directory in the
+//! cache. It is made in `NAME.partial` and renamed when it is whole, so an interrupted step leaves nothing that looks finished,
+//! and the steps before it stay done. Steps depend on each other by their keys: whatever goes into a step's key and changes makes
+//! that step and all that follow from it anew.
+
+mod guest_root;
+mod host;
+mod initramfs;
+mod kernel;
+mod key;
+mod log;
+mod mirror;
+mod module;
+mod programs;
+mod tree;
+
+use std::fs::{self, File};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use rustix::fs::FlockOperation;
+
+pub(crate) use self::host::missing as missing_host_packages;
+pub(crate) use self::key::Key;
+pub(crate) use self::log::Log;
+pub(crate) use self::mirror::Mirrors;
+pub(crate) use self::tree::Tree;
+
+/// How often the progress line moves.
+const TICK: Duration = Duration::from_millis(120);
+
+/// What a VM run takes.
+#[derive(Debug)]
+pub(crate) struct Artefacts {
+    /// The tree that QEMU is run from.
+    pub(crate) tree: Tree,
+    /// The stock kernel.
+    pub(crate) kernel: PathBuf,
+    /// The initramfs with the VM's first process.
+    pub(crate) initramfs: PathBuf,
+    /// The guest's root.
+    pub(crate) guest_root: PathBuf,
+    /// Held until the VM has opened its files, so that nobody replaces them meanwhile.
+    pub(crate) lock: Lock,
+}
+
+/// The exclusive right to change the cache.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "held for its lock, which closing releases")] File);
+
+/// What to set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Enough for native runs.
+    Native,
+    /// The module and the launcher, too.
+    Sandbox,
+}
+
+/// A step's result.
+#[derive(Debug, Clone)]
+pub(crate) struct Built {
+    /// The directory that holds it.
+    pub(crate) path: PathBuf,
+    /// What it was made from; goes into the keys of steps that use it.
+    pub(crate) key: String,
+}
+
+/// The cache and the way to report progress.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    cache: PathBuf,
+}
+
+impl Setup {
+    /// A set-up in `cache`.
+    pub(crate) fn new(cache: PathBuf) -> Self {
+        Self { cache }
+    }
+
+    /// Makes what is missing.
+    ///
+    /// # Errors
+    /// The first step that failed.
+    pub(crate) fn ensure(&self, scope: Scope) -> Result<Artefacts> {
+        let lock = self.lock()?;
+        host::packages(self)?;
+        let tree = tree::step(self)?;
+        let guest_root = guest_root::step(self, &tree)?;
+        let init = programs::init(self)?;
+        let sandbox = match scope {
+            Scope::Native => None,
+            Scope::Sandbox => {
+                let kernel = kernel::step(self, &tree)?;
+                Some((module::step(self, &tree, &kernel)?, programs::launcher(self)?))
+            }
+        };
+        let modules = kernel::modules(self, &tree)?;
+        let initramfs = initramfs::step(self, &modules, &init, sandbox.as_ref())?;
+        Ok(Artefacts {
+            kernel: tree.kernel()?,
+            tree,
+            initramfs: initramfs.path.join("initramfs.cpio"),
+            guest_root: guest_root.path.join("root.erofs"),
+            lock,
+        })
+    }
+
+    /// The directory for what outlives a step: incremental builds, logs.
+    pub(crate) fn work(&self, name: &str) -> Result<PathBuf> {
+        let path = self.cache.join("work").join(name);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Waits for the right to change the cache.
+    fn lock(&self) -> Result<Lock> {
+        fs::create_dir_all(&self.cache).with_context(|| format!("cannot make the cache {}", self.cache.display()))?;
+        let file = File::create(self.cache.join("lock")).context("cannot make the cache's lock file")?;
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            eprintln!("litebox: another cargo xtask is setting up; waiting for it");
+            rustix::fs::flock(&file, FlockOperation::LockExclusive).context("cannot lock the cache")?;
+        }
+        Ok(Lock(file))
+    }
+
+    /// Gives the step's result from the cache, or makes it with `make`, which fills the directory it is given.
+    fn step(&self, name: &str, key: Key, make: impl FnOnce(&Path, &mut Log) -> Result<()>) -> Result<Built> {
+        let key = key.finish();
+        let path = self.cache.join(name);
+        let stamp = path.join(".key");
+        if fs::read_to_string(&stamp).is_ok_and(|old| old == key) {
+            return Ok(Built { path, key });
+        }
+        let partial = self.cache.join(format!("{name}.partial"));
+        remove(&partial)?;
+        fs::create_dir_all(&partial)?;
+        let mut log = Log::create(&self.work("logs")?.join(format!("{name}.log")))?;
+        let line = Line::start(name, log.path());
+        match make(&partial, &mut log) {
+            Ok(()) => {
+                fs::write(partial.join(".key"), &key)?;
+                remove(&path)?;
+                fs::rename(&partial, &path).with_context(|| format!("cannot move {} into place", partial.display()))?;
+                line.done();
+                Ok(Built { path, key })
+            }
+            Err(error) => {
+                line.failed();
+                let shown = log.path().display();
+                Err(error.context(format!("set-up step `{name}` failed; its log: {shown}\n{}", log.tail())))
+            }
+        }
+    }
+}
+
+/// Removes a directory tree, if it is there.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Fails with the command that cures it when this process is not root.
+pub(crate) fn need_root(what: &str) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("{what} needs root\n  try: sudo env PATH=\"$PATH\" cargo xtask build   (once; runs do not need root)");
+    }
+    Ok(())
+}
+
+/// The progress line of one step.
+struct Line {
+    name: String,
+    begun: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Line {
+    fn start(name: &str, log: &Path) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}").expect("a valid template");
+            let bar = ProgressBar::new_spinner().with_style(style).with_prefix(name.to_owned());
+            bar.set_message(format!("({})", log.display()));
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        if bar.is_none() {
+            eprintln!("litebox: set-up: {name} … (log: {})", log.display());
+        }
+        Self { name: name.to_owned(), begun: Instant::now(), bar }
+    }
+
+    fn done(self) {
+        self.end("done");
+    }
+
+    fn failed(self) {
+        self.end("failed");
+    }
+
+    fn end(self, how: &str) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        eprintln!("litebox: set-up: {} {how} in {:.1} s", self.name, self.begun.elapsed().as_secs_f64());
+    }
+}

@@ -1,0 +1,232 @@
+//! The virtual machine: booted, spoken to, watched, and ended.
+
+mod console;
+mod qemu;
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use litebox_vm_init::{Decoder, Ending, Job, Message, Setup, ToHost, ToVm, send};
+
+use self::console::Console;
+use crate::setup::Artefacts;
+
+/// How often the kernel log is looked at while nothing comes from the VM.
+const TICK: Duration = Duration::from_millis(100);
+/// From power-on until the VM is prepared; an emulated one takes some seconds on an idle machine.
+const BOOT_LIMIT: Duration = Duration::from_secs(180);
+/// The VM sends a sign of life each second; after so long without one it hangs.
+const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+/// The VM kills a job that is out of time; so much later it has failed to.
+const KILL_LIMIT: Duration = Duration::from_secs(30);
+/// From the word to power off until QEMU has ended.
+const POWER_OFF_LIMIT: Duration = Duration::from_secs(30);
+/// After the kernel has reported a fault: time for the rest of its report.
+const REPORT_TIME: Duration = Duration::from_secs(2);
+
+/// What kind of VM is wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Memory in MiB.
+    pub(crate) memory_mib: u32,
+    /// Number of processors.
+    pub(crate) cpus: u32,
+    /// Show the kernel's log on standard error as it comes.
+    pub(crate) kernel_log: bool,
+    /// A folder that the VM sees, read and write.
+    pub(crate) share: Option<PathBuf>,
+    /// Load litebox.ko.
+    pub(crate) module: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { memory_mib: 2048, cpus: 2, kernel_log: false, share: None, module: false }
+    }
+}
+
+/// Sends to the VM, from any thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Input(Arc<Mutex<UnixStream>>);
+
+impl Input {
+    /// Sends one message.
+    pub(crate) fn send(&self, message: &impl Message) -> Result<()> {
+        let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        send(&mut *stream, message).context("the VM does not listen any more")
+    }
+}
+
+/// What a job wrote.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// To standard output, or to its terminal.
+    Stdout(Vec<u8>),
+    /// To standard error.
+    Stderr(Vec<u8>),
+}
+
+/// A running VM. Dropping it ends it at once.
+#[derive(Debug)]
+pub(crate) struct Vm {
+    qemu: Child,
+    input: Input,
+    stream: UnixStream,
+    decoder: Decoder,
+    console: Console,
+    directory: PathBuf,
+    last_sign: Instant,
+    release: String,
+}
+
+impl Vm {
+    /// Boots a VM and waits until it is prepared.
+    ///
+    /// # Errors
+    /// A VM that does not start, or cannot be prepared as `config` says; with what the kernel had to say.
+    pub(crate) fn boot(cache: &Path, artefacts: Artefacts, config: &Config) -> Result<Self> {
+        let accelerator = qemu::accelerator(cache, &artefacts);
+        let qemu::Started { child, stream, directory, console } = qemu::start(cache, &artefacts, config, accelerator)?;
+        let console = Console::new(console, config.kernel_log);
+        let input = Input(Arc::new(Mutex::new(stream.try_clone()?)));
+        stream.set_read_timeout(Some(TICK))?;
+        let last_sign = Instant::now();
+        let mut vm =
+            Self { qemu: child, input, stream, decoder: Decoder::default(), console, directory, last_sign, release: String::new() };
+        vm.input.send(&ToVm::Setup(Setup { module: config.module, share: config.share.is_some() }))?;
+        let deadline = Instant::now() + BOOT_LIMIT;
+        let prepared = loop {
+            match vm.next() {
+                Ok(Some(ToHost::Ready(release))) => break Ok(release),
+                Ok(Some(ToHost::Failed(reason))) => break Err(anyhow!("the VM could not be prepared: {reason}")),
+                Ok(_) if Instant::now() > deadline => break Err(anyhow!("the VM was not ready after {} s", BOOT_LIMIT.as_secs())),
+                Ok(_) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        vm.release = prepared.map_err(|error| vm.console.explain(error))?;
+        // Everything is open by now: whoever waits for the cache may change it.
+        drop(artefacts);
+        Ok(vm)
+    }
+
+    /// The kernel's release.
+    pub(crate) fn release(&self) -> &str {
+        &self.release
+    }
+
+    /// The way to send a job its input while it runs.
+    pub(crate) fn input(&self) -> Input {
+        self.input.clone()
+    }
+
+    /// Runs a job to its end. `output` gets what it writes and `tick` is called some times a second.
+    ///
+    /// # Errors
+    /// A VM that dies, hangs, or whose kernel reports a fault. It is of no further use then.
+    pub(crate) fn run(&mut self, job: &Job, mut output: impl FnMut(Output) -> Result<()>, mut tick: impl FnMut() -> Result<()>) -> Result<Ending> {
+        let deadline = job.timeout_ms.map(|limit| Instant::now() + Duration::from_millis(limit) + KILL_LIMIT);
+        self.input.send(&ToVm::Job(job.clone()))?;
+        let mut watched = || -> Result<Ending> {
+            loop {
+                match self.next()? {
+                    Some(ToHost::Stdout(bytes)) => output(Output::Stdout(bytes))?,
+                    Some(ToHost::Stderr(bytes)) => output(Output::Stderr(bytes))?,
+                    Some(ToHost::Ended(ending)) => return Ok(ending),
+                    Some(ToHost::Failed(reason)) => bail!("the VM failed: {reason}"),
+                    Some(ToHost::Ready(_) | ToHost::Alive) | None => {}
+                }
+                tick()?;
+                if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                    bail!("the VM could not kill a program that was out of time");
+                }
+            }
+        };
+        watched().map_err(|error| self.console.explain(error))
+    }
+
+    /// Powers the VM off; with `unload` the module is removed first.
+    ///
+    /// # Errors
+    /// A VM that does not power off, a module that does not go, or a kernel that reported a fault at any time.
+    pub(crate) fn power_off(mut self, unload: bool) -> Result<()> {
+        self.input.send(&ToVm::PowerOff(unload))?;
+        let deadline = Instant::now() + POWER_OFF_LIMIT;
+        let mut failed = None;
+        while self.qemu.try_wait()?.is_none() {
+            if let Ok(Some(ToHost::Failed(reason))) = self.receive() {
+                failed = Some(reason);
+            }
+            if Instant::now() > deadline {
+                return Err(self.console.explain(anyhow!("the VM did not power off")));
+            }
+        }
+        self.console.read();
+        if let Some(reason) = failed {
+            return Err(self.console.explain(anyhow!("{reason}")));
+        }
+        match self.console.fault() {
+            Some(line) => Err(self.console.explain(anyhow!("the VM's kernel reported a fault: {line}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The next message, or nothing when none came for a while; fails when the VM is not well.
+    fn next(&mut self) -> Result<Option<ToHost>> {
+        let message = self.receive()?;
+        if message.is_some() {
+            self.last_sign = Instant::now();
+        }
+        self.console.read();
+        if let Some(line) = self.console.fatal_fault() {
+            let line = line.to_owned();
+            let end = Instant::now() + REPORT_TIME;
+            while Instant::now() < end && self.qemu.try_wait()?.is_none() {
+                thread::sleep(TICK);
+            }
+            bail!("the VM's kernel reported a fault: {line}");
+        }
+        if message.is_none() {
+            if let Some(status) = self.qemu.try_wait()? {
+                bail!("the VM has stopped (QEMU: {status})");
+            }
+            if self.last_sign.elapsed() > SILENCE_LIMIT {
+                bail!("the VM hangs: no sign of life for {} s", SILENCE_LIMIT.as_secs());
+            }
+        }
+        Ok(message)
+    }
+
+    /// The next message, or nothing when none came for a while.
+    fn receive(&mut self) -> Result<Option<ToHost>> {
+        if let Some(message) = self.decoder.take()? {
+            return Ok(Some(message));
+        }
+        let mut chunk = vec![0; 64 << 10];
+        match self.stream.read(&mut chunk) {
+            // The other end is closed: QEMU is about to end.
+            Ok(0) => thread::sleep(TICK),
+            Ok(count) => self.decoder.push(&chunk[..count]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => thread::sleep(TICK),
+            Err(error) => return Err(error).context("cannot read from the VM"),
+        }
+        Ok(self.decoder.take()?)
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        // Ended already, or of no use any more: a failure here changes nothing.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
