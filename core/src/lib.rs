@@ -23,6 +23,7 @@
 extern crate alloc;
 
 pub mod error;
+pub mod fs;
 pub mod mm;
 pub mod platform;
 pub mod quota;

@@ -1,0 +1,242 @@
+//! Open file descriptions: an open file, its offset and its flags. See open(2), "Open file descriptions".
+//!
+//! Invariants: access is fixed at opening; the offset moves by exactly what was transferred. Locks: `offset` is held during a
+//! transfer of a seekable file, so that two readers of one description never get the same bytes; it is a rank that may be held
+//! around a guest copy. A stream has no offset and takes no lock here.
+
+use super::dentry::Dentry;
+use super::inode::{Blocking, DirSink, FileOps, IoCx, OpsRef};
+use super::io::{IoDst, IoSrc};
+use super::types::{FileKind, OFFSET_MAX, OFlags, Ready, SeekFrom};
+use crate::platform::Platform;
+use crate::sync::{Mutex, WaitQueue};
+use crate::{errno, error::Result};
+use alloc::sync::Arc;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// One open file description.
+pub struct File<P: Platform> {
+    place: Arc<Dentry<P>>,
+    ops: OpsRef<P>,
+    seekable: bool,
+    flags: AtomicU32,
+    offset: Mutex<P, u64>,
+}
+
+impl<P: Platform> fmt::Debug for File<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").field("place", &self.place).field("flags", &self.flags()).finish_non_exhaustive()
+    }
+}
+
+/// What a handle on a place only can do: nothing.
+#[derive(Debug)]
+struct PathOnly;
+
+impl<P: Platform> FileOps<P> for PathOnly {}
+
+impl<P: Platform> File<P> {
+    /// A description of `ops`, found at `place`.
+    #[must_use]
+    pub fn new(place: Arc<Dentry<P>>, ops: OpsRef<P>, flags: OFlags) -> Arc<Self> {
+        let kept = flags.difference(OFlags::CREATION).bits();
+        let seekable = ops.seekable();
+        Arc::new(Self { place, ops, seekable, flags: AtomicU32::new(kept), offset: Mutex::<P, _>::new(0) })
+    }
+
+    /// A handle on `place` only (`O_PATH`).
+    #[must_use]
+    pub fn path_only(place: Arc<Dentry<P>>, flags: OFlags) -> Arc<Self> {
+        let kept = flags & (OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC);
+        Self::new(place, Arc::new(PathOnly), kept | OFlags::PATH)
+    }
+
+    /// Where it was found.
+    #[must_use]
+    pub fn place(&self) -> &Arc<Dentry<P>> {
+        &self.place
+    }
+
+    /// What it does, past access checks.
+    #[must_use]
+    pub fn ops(&self) -> &OpsRef<P> {
+        &self.ops
+    }
+
+    /// Access and status flags.
+    #[must_use]
+    pub fn flags(&self) -> OFlags {
+        OFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Changes the status flags that can be changed. See fcntl(2), `F_SETFL`.
+    pub fn set_status(&self, status: OFlags) {
+        let status = status & OFlags::SETTABLE;
+        // The closure always gives a value, so the update cannot fail.
+        let _ = self.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |flags| {
+            let kept = OFlags::from_bits_retain(flags).difference(OFlags::SETTABLE);
+            Some((kept | status).bits())
+        });
+    }
+
+    fn cx(&self) -> IoCx {
+        let blocking = if self.flags().contains(OFlags::NONBLOCK) { Blocking::No } else { Blocking::Yes };
+        IoCx { blocking }
+    }
+
+    fn readable(&self) -> Result<()> {
+        if !self.flags().contains(OFlags::READ) {
+            return Err(errno!(BADF, "not open for reading"));
+        }
+        if self.place.is_dir() { Err(errno!(ISDIR)) } else { Ok(()) }
+    }
+
+    fn writable(&self) -> Result<()> {
+        if self.flags().contains(OFlags::WRITE) { Ok(()) } else { Err(errno!(BADF, "not open for writing")) }
+    }
+
+    /// Reads from the current offset into `dst` and advances the offset by what was copied; 0 is the end.
+    ///
+    /// # Errors
+    /// `BADF`: opened without read access. `ISDIR`. `FAULT`: nothing could be copied. `AGAIN`: it would block and may not.
+    pub fn read(&self, dst: &mut IoDst<'_, P>) -> Result<usize> {
+        self.readable()?;
+        if !self.seekable {
+            return self.ops.read_at(0, dst, self.cx());
+        }
+        let mut offset = self.offset.lock();
+        let count = self.ops.read_at(*offset, dst, self.cx())?;
+        *offset = advanced(*offset, count);
+        Ok(count)
+    }
+
+    /// Writes from `src` at the current offset, or at the end if appending, and advances the offset.
+    ///
+    /// # Errors
+    /// `BADF`: opened without write access. `FAULT`, `AGAIN`, `NOSPC`, `NOMEM`, `FBIG`, `PIPE`.
+    pub fn write(&self, src: &mut IoSrc<'_, P>) -> Result<usize> {
+        self.writable()?;
+        if !self.seekable {
+            return self.ops.write_at(0, src, self.cx());
+        }
+        let mut offset = self.offset.lock();
+        if self.flags().contains(OFlags::APPEND) {
+            let (count, end) = self.ops.append(src, self.cx())?;
+            *offset = end;
+            return Ok(count);
+        }
+        let count = self.ops.write_at(*offset, src, self.cx())?;
+        *offset = advanced(*offset, count);
+        Ok(count)
+    }
+
+    /// Reads from `offset` and leaves the current one. See pread(2).
+    ///
+    /// # Errors
+    /// Those of [`File::read`]; `SPIPE`: it has no offsets.
+    pub fn read_at(&self, offset: u64, dst: &mut IoDst<'_, P>) -> Result<usize> {
+        self.has_offsets(offset)?;
+        self.readable()?;
+        self.ops.read_at(offset, dst, self.cx())
+    }
+
+    /// Writes at `offset`, or as Linux does at the end if appending, and leaves the current one. See pwrite(2).
+    ///
+    /// # Errors
+    /// Those of [`File::write`]; `SPIPE`: it has no offsets.
+    pub fn write_at(&self, offset: u64, src: &mut IoSrc<'_, P>) -> Result<usize> {
+        self.has_offsets(offset)?;
+        self.writable()?;
+        if self.flags().contains(OFlags::APPEND) {
+            return self.ops.append(src, self.cx()).map(|(count, _)| count);
+        }
+        self.ops.write_at(offset, src, self.cx())
+    }
+
+    fn has_offsets(&self, offset: u64) -> Result<()> {
+        if self.flags().contains(OFlags::PATH) {
+            return Err(errno!(BADF, "a handle on a place only"));
+        }
+        if !self.seekable && !self.place.is_dir() {
+            return Err(errno!(SPIPE));
+        }
+        if offset > OFFSET_MAX { Err(errno!(INVAL, "a negative offset")) } else { Ok(()) }
+    }
+
+    /// Sets the current offset and returns it. See lseek(2).
+    ///
+    /// # Errors
+    /// `SPIPE`: it has none. `INVAL`: the result is negative. `OVERFLOW`: too large. `NXIO`: no data or hole from there on.
+    pub fn seek(&self, to: SeekFrom) -> Result<u64> {
+        let is_dir = self.place.is_dir();
+        if self.flags().contains(OFlags::PATH) {
+            return Err(errno!(BADF, "a handle on a place only"));
+        }
+        if !self.seekable && !is_dir {
+            return Err(errno!(SPIPE));
+        }
+        let mut offset = self.offset.lock();
+        let base = |base: u64, by: i64| {
+            let sum = base.checked_add_signed(by).ok_or(errno!(INVAL, "before the start"))?;
+            if sum > OFFSET_MAX { Err(errno!(OVERFLOW)) } else { Ok(sum) }
+        };
+        let target = match to {
+            SeekFrom::Start(start) if start > OFFSET_MAX => return Err(errno!(INVAL, "a negative offset")),
+            SeekFrom::Start(start) => start,
+            SeekFrom::Current(by) => base(*offset, by)?,
+            SeekFrom::End(by) if is_dir => base(0, by)?,
+            SeekFrom::End(by) => base(self.ops.size()?, by)?,
+            SeekFrom::Data(_) | SeekFrom::Hole(_) if is_dir => return Err(errno!(INVAL)),
+            SeekFrom::Data(from) => self.ops.seek_data(from, false)?,
+            SeekFrom::Hole(from) => self.ops.seek_data(from, true)?,
+        };
+        *offset = target;
+        Ok(target)
+    }
+
+    /// Gives directory entries from the current offset to `sink`. See getdents(2).
+    ///
+    /// `sink` fills a kernel buffer; the directory's own locks are not held around it, the offset is.
+    ///
+    /// # Errors
+    /// `NOTDIR`; `BADF`: opened without read access; `NOENT`: the directory was removed.
+    pub fn read_dir(&self, sink: &mut DirSink<'_>) -> Result<()> {
+        if !self.flags().contains(OFlags::READ) {
+            return Err(errno!(BADF, "not open for reading"));
+        }
+        if !self.place.is_dir() {
+            return Err(errno!(NOTDIR));
+        }
+        if self.place.is_deleted() {
+            return Err(errno!(NOENT, "the directory was removed"));
+        }
+        let mut offset = self.offset.lock();
+        *offset = self.place.inode().read_dir(*offset, sink)?;
+        Ok(())
+    }
+
+    /// Cuts or extends it. See ftruncate(2).
+    ///
+    /// # Errors
+    /// `INVAL`: not open for writing, no regular file, or too large. `FBIG`.
+    pub fn truncate(&self, size: u64) -> Result<()> {
+        if self.flags().contains(OFlags::PATH) {
+            return Err(errno!(BADF, "a handle on a place only"));
+        }
+        if !self.flags().contains(OFlags::WRITE) || self.place.inode().kind() != FileKind::Regular || size > OFFSET_MAX {
+            return Err(errno!(INVAL, "not a regular file open for writing, or a bad length"));
+        }
+        self.ops.truncate(size)
+    }
+
+    /// What it is ready for; see [`FileOps::poll`].
+    pub fn poll(&self, watcher: Option<&Arc<WaitQueue<P>>>) -> Ready {
+        self.ops.poll(watcher)
+    }
+}
+
+/// `offset` after `count` more bytes.
+fn advanced(offset: u64, count: usize) -> u64 {
+    offset.saturating_add(u64::try_from(count).unwrap_or(0)).min(OFFSET_MAX)
+}

@@ -1,0 +1,305 @@
+//! Regular files in memory: pages in a map, holes where there are none.
+//!
+//! Invariants: no page lies wholly past `size`; bytes past `size` in the last page are zero unless a mapping wrote them; a page is
+//! charged before it is made. Locks: `appends` may be held around a guest copy (rank "file offset"); `pages` may not, so bytes go
+//! through a small buffer. Mappings are not told of a truncation: whoever owns the address spaces does that.
+
+use super::{MemoryNode, now};
+use crate::fs::inode::{FileOps, IoCx};
+use crate::fs::io::{BOUNCE, IoDst, IoSrc};
+use crate::fs::types::{OFFSET_MAX, PAGE_SIZE, PAGE_SIZE_U64};
+use crate::platform::{Frame, Platform};
+use crate::quota::{Charge, Quota};
+use crate::sync::Mutex;
+use crate::{errno, error::Result};
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use core::fmt;
+
+/// A page's charge: itself, and its place in the map.
+const PAGE_COST: u64 = PAGE_SIZE_U64 + 64;
+
+struct Page<P: Platform> {
+    frame: P::Frame,
+    _charge: Charge,
+}
+
+struct Pages<P: Platform> {
+    map: BTreeMap<u64, Page<P>>,
+    size: u64,
+}
+
+/// What a regular file holds.
+pub(super) struct Content<P: Platform> {
+    quota: Arc<Quota>,
+    pages: Mutex<P, Pages<P>>,
+    appends: Mutex<P, ()>,
+}
+
+/// Page number, offset in the page, and bytes from there to the page's end.
+fn split(offset: u64) -> (u64, usize, usize) {
+    let index = offset >> 12;
+    let within = usize::try_from(offset & (PAGE_SIZE_U64.wrapping_sub(1))).unwrap_or(0);
+    (index, within, PAGE_SIZE.saturating_sub(within))
+}
+
+fn add(offset: u64, bytes: usize) -> u64 {
+    offset.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX))
+}
+
+impl<P: Platform> Pages<P> {
+    /// The frame of page `index`, made if it is a hole.
+    fn ensure(&mut self, quota: &Arc<Quota>, index: u64) -> Result<P::Frame> {
+        if let Some(page) = self.map.get(&index) {
+            return Ok(page.frame.clone());
+        }
+        let charge = quota.charge(PAGE_COST)?;
+        let frame = P::zeroed_frame().ok_or(errno!(NOMEM, "the host has no page"))?;
+        self.map.insert(index, Page { frame: frame.clone(), _charge: charge });
+        Ok(frame)
+    }
+}
+
+impl<P: Platform> Content<P> {
+    pub(super) fn new(quota: &Arc<Quota>) -> Self {
+        Self {
+            quota: Arc::clone(quota),
+            pages: Mutex::<P, _>::new(Pages { map: BTreeMap::new(), size: 0 }),
+            appends: Mutex::<P, _>::new(()),
+        }
+    }
+
+    /// Length, and memory used in units of 512 bytes.
+    pub(super) fn size_and_blocks(&self) -> (u64, u64) {
+        let pages = self.pages.lock();
+        (pages.size, u64::try_from(pages.map.len()).unwrap_or(0).saturating_mul(8))
+    }
+
+    fn size(&self) -> u64 {
+        self.pages.lock().size
+    }
+
+    fn read(&self, offset: u64, dst: &mut IoDst<'_, P>) -> Result<usize> {
+        let start = dst.done();
+        let mut at = offset;
+        while dst.remaining() > 0 && !dst.faulted() {
+            let (index, within, room) = split(at);
+            let (frame, left) = {
+                let pages = self.pages.lock();
+                (pages.map.get(&index).map(|page| page.frame.clone()), pages.size.saturating_sub(at))
+            };
+            let len = room.min(dst.remaining()).min(usize::try_from(left).unwrap_or(usize::MAX));
+            if len == 0 {
+                break;
+            }
+            let put = match frame {
+                Some(frame) => copy_out::<P>(&frame, within, len, dst),
+                None => dst.put_zeros(len),
+            };
+            at = add(at, put);
+            if put < len {
+                break;
+            }
+        }
+        dst.outcome(start)
+    }
+
+    fn write(&self, offset: u64, src: &mut IoSrc<'_, P>) -> Result<usize> {
+        if offset >= OFFSET_MAX && src.remaining() > 0 {
+            return Err(errno!(FBIG));
+        }
+        let limit = usize::try_from(OFFSET_MAX.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut written = 0usize;
+        let mut buffer = [0u8; BOUNCE];
+        while src.remaining() > 0 && written < limit {
+            let (index, within, room) = split(add(offset, written));
+            let len = room.min(BOUNCE).min(limit.saturating_sub(written));
+            let Some(part) = buffer.get_mut(..len) else { break };
+            let taken = src.take(part);
+            let Some(part) = part.get(..taken).filter(|part| !part.is_empty()) else { break };
+            match self.store(index, within, part, add(add(offset, written), taken)) {
+                Ok(()) => written = written.saturating_add(taken),
+                Err(error) if written == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        if written == 0 && src.faulted() { Err(errno!(FAULT)) } else { Ok(written) }
+    }
+
+    /// Puts `part` into one page; the file then reaches at least to `end`.
+    fn store(&self, index: u64, within: usize, part: &[u8], end: u64) -> Result<()> {
+        let mut pages = self.pages.lock();
+        pages.ensure(&self.quota, index)?.write(within, part);
+        pages.size = pages.size.max(end);
+        Ok(())
+    }
+
+    /// Cuts or extends to `size`.
+    pub(super) fn resize(&self, size: u64) -> Result<()> {
+        if size > OFFSET_MAX {
+            return Err(errno!(FBIG));
+        }
+        let mut pages = self.pages.lock();
+        let mut gone = BTreeMap::new();
+        if size < pages.size {
+            let (index, within, _) = split(size);
+            gone = pages.map.split_off(&if within == 0 { index } else { index.saturating_add(1) });
+            if let Some(last) = pages.map.get(&index).filter(|_| within > 0) {
+                zero_from::<P>(&last.frame, within);
+            }
+        }
+        pages.size = size;
+        drop(pages);
+        drop(gone);
+        Ok(())
+    }
+
+    fn page(&self, index: u64) -> Result<P::Frame> {
+        let mut pages = self.pages.lock();
+        let start = index.checked_mul(PAGE_SIZE_U64).ok_or(errno!(FAULT, "past the end of the file"))?;
+        if start >= pages.size {
+            return Err(errno!(FAULT, "past the end of the file"));
+        }
+        pages.ensure(&self.quota, index)
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
+        let end = offset.checked_add(len).filter(|end| *end <= OFFSET_MAX).ok_or(errno!(FBIG))?;
+        let (first, _, _) = split(offset);
+        let (last, _, _) = split(end.saturating_sub(1));
+        for index in first..=last {
+            self.pages.lock().ensure(&self.quota, index).map_err(|_| errno!(NOSPC, "the sandbox's memory is used up"))?;
+        }
+        let mut pages = self.pages.lock();
+        pages.size = pages.size.max(end);
+        Ok(())
+    }
+
+    fn seek(&self, offset: u64, want_hole: bool) -> Result<u64> {
+        let pages = self.pages.lock();
+        if offset >= pages.size {
+            return Err(errno!(NXIO, "at or past the end"));
+        }
+        let (index, _, _) = split(offset);
+        let start_of = |page: u64| page.saturating_mul(PAGE_SIZE_U64).max(offset);
+        if !want_hole {
+            let next = pages.map.range(index..).next().map(|(page, _)| start_of(*page));
+            return next.ok_or(errno!(NXIO, "no data from there on"));
+        }
+        let mut hole = index;
+        for (page, _) in pages.map.range(index..) {
+            if *page != hole {
+                break;
+            }
+            hole = hole.saturating_add(1);
+        }
+        Ok(start_of(hole).min(pages.size))
+    }
+}
+
+/// Copies `len` bytes of `frame` from `within` on; returns how many arrived.
+pub(in crate::fs) fn copy_out<P: Platform>(frame: &P::Frame, within: usize, len: usize, dst: &mut IoDst<'_, P>) -> usize {
+    let mut buffer = [0u8; BOUNCE];
+    let mut done = 0usize;
+    while done < len {
+        let part = len.saturating_sub(done).min(BOUNCE);
+        let Some(part) = buffer.get_mut(..part) else { break };
+        let read = frame.read(within.saturating_add(done), part);
+        let part = part.get(..read).unwrap_or_default();
+        let put = dst.put(part);
+        done = done.saturating_add(put);
+        if put == 0 || put < part.len() {
+            break;
+        }
+    }
+    done
+}
+
+fn zero_from<P: Platform>(frame: &P::Frame, within: usize) {
+    let zeros = [0u8; BOUNCE];
+    let mut at = within;
+    while at < PAGE_SIZE {
+        let written = frame.write(at, &zeros);
+        if written == 0 {
+            break;
+        }
+        at = at.saturating_add(written);
+    }
+}
+
+/// An open regular file.
+pub(super) struct MemoryFile<P: Platform> {
+    pub(super) node: Arc<MemoryNode<P>>,
+}
+
+impl<P: Platform> fmt::Debug for MemoryFile<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryFile").field("node", &self.node).finish()
+    }
+}
+
+impl<P: Platform> MemoryFile<P> {
+    fn content(&self) -> Result<&Content<P>> {
+        match &self.node.body {
+            super::Body::Regular(content) => Ok(content),
+            _ => Err(errno!(INVAL)),
+        }
+    }
+}
+
+impl<P: Platform> FileOps<P> for MemoryFile<P> {
+    fn read_at(&self, offset: u64, dst: &mut IoDst<'_, P>, _cx: IoCx) -> Result<usize> {
+        let count = self.content()?.read(offset, dst)?;
+        self.node.meta.lock().accessed = now::<P>();
+        Ok(count)
+    }
+
+    fn write_at(&self, offset: u64, src: &mut IoSrc<'_, P>, _cx: IoCx) -> Result<usize> {
+        let count = self.content()?.write(offset, src)?;
+        self.node.touch(0);
+        Ok(count)
+    }
+
+    fn append(&self, src: &mut IoSrc<'_, P>, _cx: IoCx) -> Result<(usize, u64)> {
+        let content = self.content()?;
+        let _appends = content.appends.lock();
+        let end = content.size();
+        let count = content.write(end, src)?;
+        self.node.touch(0);
+        Ok((count, add(end, count)))
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn size(&self) -> Result<u64> {
+        Ok(self.content()?.size())
+    }
+
+    fn seek_data(&self, offset: u64, want_hole: bool) -> Result<u64> {
+        self.content()?.seek(offset, want_hole)
+    }
+
+    fn truncate(&self, size: u64) -> Result<()> {
+        self.content()?.resize(size)?;
+        self.node.touch(0);
+        Ok(())
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
+        self.content()?.allocate(offset, len)
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn page(&self, index: u64, _for_write: bool) -> Result<P::Frame> {
+        self.content()?.page(index)
+    }
+
+    fn mappable(&self) -> bool {
+        true
+    }
+}

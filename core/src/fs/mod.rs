@@ -1,0 +1,18 @@
+//! Files: what is named, opened, read and written.
+//!
+//! A call goes [`path`] (which place) → [`dentry`] (the place) → [`inode`] (what is there) → [`file`] (opened) → a file system:
+//! [`memory`], [`pipe`] and the others. [`fd_table`] gives opened files their numbers, [`mount`] puts file systems together.
+//! Not here: permissions to have an address space see a page (`mm`), Linux's numbers and structures (`shim-linux`).
+
+pub mod dentry;
+pub mod file;
+pub mod inode;
+pub mod io;
+pub mod memory;
+pub mod mount;
+pub mod path;
+mod path_ops;
+pub mod pipe;
+pub mod poll;
+pub mod pseudo;
+pub mod types;

@@ -1,0 +1,316 @@
+//! From a path to a place: the walk, with `..`, symbolic links, mounts and permissions.
+//!
+//! Invariants: a walk never leaves the root of its [`FsContext`]; it follows at most [`SYMLINKS_MAX`] links, so it ends and its
+//! memory is bounded. Hostile input: every path, and every link's target. Nothing is locked between two steps.
+//! Sources: `path_resolution(7)`, symlink(7); Linux fs/namei.c. What is done with the place is in `path_ops`.
+
+use super::dentry::Dentry;
+use super::mount::MountNamespace;
+use super::types::{Access, Credentials, FileKind, Mode, NAME_MAX, Name, PATH_MAX, SYMLINKS_MAX};
+use crate::platform::Platform;
+use crate::{errno, error::Result};
+use alloc::borrow::Cow;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bitflags::bitflags;
+use core::ops::Range;
+
+bitflags! {
+    /// How a path is resolved.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct Resolve: u32 {
+        /// Follow a symbolic link that is the last component.
+        const FOLLOW = 1 << 0;
+        /// The result must be a directory.
+        const DIRECTORY = 1 << 1;
+        /// An empty path means the base itself (`AT_EMPTY_PATH`).
+        const EMPTY = 1 << 2;
+        /// Follow no symbolic link at all (`RESOLVE_NO_SYMLINKS`).
+        const NO_SYMLINKS = 1 << 3;
+    }
+}
+
+/// What a process's paths start from; shared between threads by whoever owns it.
+#[derive(Debug)]
+pub struct FsContext<P: Platform> {
+    /// The mounts that it sees.
+    pub namespace: Arc<MountNamespace<P>>,
+    /// Where absolute paths start, and what `..` does not leave.
+    pub root: Arc<Dentry<P>>,
+    /// Where relative paths start.
+    pub cwd: Arc<Dentry<P>>,
+    /// Permissions that new files do not get.
+    pub umask: Mode,
+}
+
+impl<P: Platform> Clone for FsContext<P> {
+    fn clone(&self) -> Self {
+        Self {
+            namespace: Arc::clone(&self.namespace),
+            root: Arc::clone(&self.root),
+            cwd: Arc::clone(&self.cwd),
+            umask: self.umask,
+        }
+    }
+}
+
+impl<P: Platform> FsContext<P> {
+    /// A context at the root of `namespace`.
+    #[must_use]
+    pub fn new(namespace: Arc<MountNamespace<P>>) -> Self {
+        let root = Arc::clone(namespace.root()).top();
+        Self { namespace, cwd: Arc::clone(&root), root, umask: Mode::WGRP | Mode::WOTH }
+    }
+
+    /// Paths of the current working directory, on behalf of `credentials`.
+    #[must_use]
+    pub fn at_cwd<'a>(&'a self, credentials: &'a Credentials) -> At<'a, P> {
+        At { fs: self, credentials, base: &self.cwd }
+    }
+
+    /// Paths relative to `base`, on behalf of `credentials`.
+    #[must_use]
+    pub fn at<'a>(&'a self, credentials: &'a Credentials, base: &'a Arc<Dentry<P>>) -> At<'a, P> {
+        At { fs: self, credentials, base }
+    }
+
+    /// The path of `place` as this context sees it. See getcwd(2).
+    ///
+    /// # Errors
+    /// `NOENT`: it was removed, or is not below the root. `NAMETOOLONG`.
+    pub fn path_of(&self, place: &Arc<Dentry<P>>) -> Result<Vec<u8>> {
+        place.path(&self.root)?.ok_or(errno!(NOENT, "not below the root"))
+    }
+}
+
+/// A base for relative paths, and who asks. The operations with paths are its methods.
+#[derive(Debug)]
+pub struct At<'a, P: Platform> {
+    pub(super) fs: &'a FsContext<P>,
+    pub(super) credentials: &'a Credentials,
+    pub(super) base: &'a Arc<Dentry<P>>,
+}
+
+impl<P: Platform> Clone for At<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Platform> Copy for At<'_, P> {}
+
+/// The last component of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    /// A name, and whether a slash follows it.
+    Name { at: Range<usize>, slash: bool },
+    /// There is none, or it is `.`: the directory reached.
+    Here { dot: bool },
+    /// `..`.
+    Above,
+}
+
+/// A path that is being walked.
+pub(super) struct Steps<'p> {
+    path: Cow<'p, [u8]>,
+    pos: usize,
+    links: u32,
+}
+
+impl<'p> Steps<'p> {
+    fn new(path: &'p [u8]) -> Result<Self> {
+        if path.len() >= PATH_MAX {
+            return Err(errno!(NAMETOOLONG, "a path has more than 4095 bytes"));
+        }
+        Ok(Self { path: Cow::Borrowed(path), pos: 0, links: 0 })
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.path.get(self.pos..).unwrap_or_default()
+    }
+
+    /// The next component, whether a slash follows it and whether it is the last one; `None` at the end.
+    fn next(&mut self) -> Result<Option<(Range<usize>, bool, bool)>> {
+        let slashes = self.rest().iter().take_while(|byte| **byte == b'/').count();
+        let start = self.pos.saturating_add(slashes);
+        let after_start = self.path.get(start..).unwrap_or_default();
+        let len = after_start.iter().position(|byte| *byte == b'/').unwrap_or(after_start.len());
+        if len == 0 {
+            self.pos = start;
+            return Ok(None);
+        }
+        if len > NAME_MAX {
+            return Err(errno!(NAMETOOLONG, "a component has more than 255 bytes"));
+        }
+        let end = start.saturating_add(len);
+        self.pos = end;
+        let slash = !self.rest().is_empty();
+        let last = self.rest().iter().all(|byte| *byte == b'/');
+        Ok(Some((start..end, slash, last)))
+    }
+
+    fn bytes(&self, at: &Range<usize>) -> &[u8] {
+        self.path.get(at.clone()).unwrap_or_default()
+    }
+
+    /// The name at `at`.
+    pub(super) fn name(&self, at: &Range<usize>) -> Result<Name<'_>> {
+        Name::new(self.bytes(at))
+    }
+
+    /// Puts `target` before what is left.
+    fn substitute(&mut self, mut target: Vec<u8>) -> Result<()> {
+        let rest = self.rest();
+        target.try_reserve(rest.len()).map_err(|_| errno!(NOMEM))?;
+        target.extend_from_slice(rest);
+        self.path = Cow::Owned(target);
+        self.pos = 0;
+        Ok(())
+    }
+}
+
+impl<P: Platform> At<'_, P> {
+    /// The place that `path` leads to.
+    ///
+    /// # Errors
+    /// `NOENT`, `NOTDIR`, `ACCESS`, `LOOP`, `NAMETOOLONG`: see `path_resolution(7)`.
+    pub fn resolve(&self, path: &[u8], how: Resolve) -> Result<Arc<Dentry<P>>> {
+        if path.is_empty() && how.contains(Resolve::EMPTY) {
+            return Ok(Arc::clone(self.base));
+        }
+        let (mut steps, mut here) = self.start(path)?;
+        loop {
+            let place = match self.walk_to_last(&mut steps, &mut here, how)? {
+                Last::Here { .. } => here,
+                Last::Above => self.above(&here),
+                Last::Name { at, slash } => {
+                    let child = self.step(&here, steps.name(&at)?)?;
+                    if child.inode().kind() == FileKind::Symlink && (slash || how.contains(Resolve::FOLLOW)) {
+                        self.follow(&mut steps, &mut here, &child, how)?;
+                        continue;
+                    }
+                    if slash && !child.is_dir() {
+                        return Err(errno!(NOTDIR, "a slash follows what is no directory"));
+                    }
+                    child
+                }
+            };
+            if how.contains(Resolve::DIRECTORY) && !place.is_dir() {
+                return Err(errno!(NOTDIR));
+            }
+            return Ok(place);
+        }
+    }
+
+    /// Begins the walk of `path`.
+    pub(super) fn start<'p>(&self, path: &'p [u8]) -> Result<(Steps<'p>, Arc<Dentry<P>>)> {
+        if path.is_empty() {
+            return Err(errno!(NOENT, "the path is empty"));
+        }
+        let base = if path.first() == Some(&b'/') { &self.fs.root } else { self.base };
+        Ok((Steps::new(path)?, Arc::clone(base)))
+    }
+
+    /// Walks all components but the last, following links on the way; `here` becomes the directory that has the last one.
+    pub(super) fn walk_to_last(&self, steps: &mut Steps<'_>, here: &mut Arc<Dentry<P>>, how: Resolve) -> Result<Last> {
+        loop {
+            let Some((at, slash, last)) = steps.next()? else { return Ok(Last::Here { dot: false }) };
+            let component = steps.bytes(&at);
+            if matches!(component, b"." | b"..") {
+                self.may_search(here)?;
+                let up = component == b"..";
+                match (up, last) {
+                    (false, false) => {}
+                    (false, true) => return Ok(Last::Here { dot: true }),
+                    (true, false) => *here = self.above(here),
+                    (true, true) => return Ok(Last::Above),
+                }
+                continue;
+            }
+            if last {
+                if !here.is_dir() {
+                    return Err(errno!(NOTDIR));
+                }
+                return Ok(Last::Name { at, slash });
+            }
+            let child = self.step(here, steps.name(&at)?)?;
+            if child.inode().kind() == FileKind::Symlink {
+                self.follow(steps, here, &child, how)?;
+            } else if child.is_dir() {
+                *here = child;
+            } else {
+                return Err(errno!(NOTDIR));
+            }
+        }
+    }
+
+    /// The place `name` in `here`, with what is mounted on it.
+    pub(super) fn step(&self, here: &Arc<Dentry<P>>, name: Name<'_>) -> Result<Arc<Dentry<P>>> {
+        self.may_search(here)?;
+        here.child(name).map(Dentry::top)
+    }
+
+    /// Goes on at the target of `link`, which lies in `here`.
+    pub(super) fn follow(
+        &self,
+        steps: &mut Steps<'_>,
+        here: &mut Arc<Dentry<P>>,
+        link: &Arc<Dentry<P>>,
+        how: Resolve,
+    ) -> Result<()> {
+        steps.links = steps.links.saturating_add(1);
+        if steps.links > SYMLINKS_MAX || how.contains(Resolve::NO_SYMLINKS) {
+            return Err(errno!(LOOP, "too many symbolic links"));
+        }
+        if let Some(target) = link.inode().jump() {
+            *here = target?;
+            return Ok(());
+        }
+        let target = link.inode().readlink()?;
+        if target.is_empty() {
+            return Err(errno!(NOENT, "a link leads nowhere"));
+        }
+        if target.first() == Some(&b'/') {
+            *here = Arc::clone(&self.fs.root);
+        }
+        steps.substitute(target)
+    }
+
+    /// What `..` means at `here`.
+    pub(super) fn above(&self, here: &Arc<Dentry<P>>) -> Arc<Dentry<P>> {
+        if Arc::ptr_eq(here, &self.fs.root) {
+            return Arc::clone(here);
+        }
+        here.above().map_or_else(|| Arc::clone(here), Dentry::top)
+    }
+
+    fn may_search(&self, dir: &Arc<Dentry<P>>) -> Result<()> {
+        if !dir.is_dir() {
+            return Err(errno!(NOTDIR));
+        }
+        // A privileged searcher always passes, so the attributes are not asked for.
+        if self.credentials.privileged { Ok(()) } else { self.may(dir, Access::EXEC) }
+    }
+
+    /// Whether the one who asks may do `want` at `place`; also whether its mount lets anybody.
+    ///
+    /// # Errors
+    /// `ACCESS`: the mode forbids it. `ROFS`: it is on something read-only.
+    pub fn may(&self, place: &Dentry<P>, want: Access) -> Result<()> {
+        if want.contains(Access::WRITE)
+            && matches!(place.inode().kind(), FileKind::Regular | FileKind::Directory | FileKind::Symlink)
+        {
+            Self::writable(place)?;
+        }
+        self.credentials.check(&place.inode().attr()?, want)
+    }
+
+    /// # Errors
+    /// `ROFS`: the place is on something read-only.
+    pub(super) fn writable(place: &Dentry<P>) -> Result<()> {
+        if place.mount().flags.contains(super::mount::MountFlags::READ_ONLY) || place.inode().read_only() {
+            return Err(errno!(ROFS));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,410 @@
+//! Pipes, with and without a name.
+//!
+//! Invariants: `len <= CAPACITY`; a write of at most [`PIPE_BUF`] bytes goes in whole or not at all; the ring's frames are charged
+//! before they are made and given back when the pipe runs empty. Locks: `reads` is held around the copy to a guest (rank "file
+//! offset"), so that what a fault kept from arriving stays in the pipe; `ring` never is. No lock is held in a wait.
+//! Sources: pipe(7), fifo(7); Linux fs/pipe.c.
+
+use super::dentry::Dentry;
+use super::file::File;
+use super::inode::{Blocking, FileOps, Inode, IoCx, OpsRef};
+use super::io::{BOUNCE, IoDst, IoSrc};
+use super::poll::PollSource;
+use super::types::{Attr, DeviceId, FileKind, InodeId, NewNode, OFlags, PAGE_SIZE, Ready, Timestamp};
+use crate::platform::{Frame, Platform};
+use crate::quota::{Charge, Quota};
+use crate::sync::{Mutex, WaitQueue};
+use crate::{errno, error::Result};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::fmt;
+
+/// Bytes that are written in one step. See pipe(7).
+pub const PIPE_BUF: usize = 4096;
+/// Bytes that a pipe holds.
+pub const CAPACITY: usize = PAGES * PAGE_SIZE;
+const PAGES: usize = 16;
+
+struct Ring<P: Platform> {
+    frames: [Option<(P::Frame, Charge)>; PAGES],
+    head: usize,
+    len: usize,
+    readers: u32,
+    writers: u32,
+    reader_opens: u64,
+    writer_opens: u64,
+}
+
+/// A pipe's two open ends: the one to read from, the one to write to.
+pub type Ends<P> = (Arc<File<P>>, Arc<File<P>>);
+
+/// One pipe.
+pub struct Pipe<P: Platform> {
+    quota: Arc<Quota>,
+    ring: Mutex<P, Ring<P>>,
+    reads: Mutex<P, ()>,
+    changed: PollSource<P>,
+}
+
+impl<P: Platform> fmt::Debug for Pipe<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipe").finish_non_exhaustive()
+    }
+}
+
+/// Where position `at` of the ring lies: frame, offset, bytes to the frame's end.
+fn place(at: usize) -> (usize, usize, usize) {
+    let at = at & CAPACITY.wrapping_sub(1);
+    let within = at & PAGE_SIZE.wrapping_sub(1);
+    (at >> 12, within, PAGE_SIZE.saturating_sub(within))
+}
+
+impl<P: Platform> Ring<P> {
+    fn room(&self) -> usize {
+        CAPACITY.saturating_sub(self.len)
+    }
+
+    /// Puts all of `bytes`, for which there is room, or nothing.
+    fn push(&mut self, quota: &Arc<Quota>, bytes: &[u8]) -> Result<()> {
+        let tail = self.head.wrapping_add(self.len);
+        let mut at = 0usize;
+        while at < bytes.len() {
+            let (index, _, left) = place(tail.wrapping_add(at));
+            if let Some(slot @ None) = self.frames.get_mut(index) {
+                let charge = quota.charge(4096)?;
+                *slot = Some((P::zeroed_frame().ok_or(errno!(NOMEM, "the host has no page"))?, charge));
+            }
+            at = at.saturating_add(left);
+        }
+        let mut at = 0usize;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let (index, within, left) = place(tail.wrapping_add(at));
+            let part = rest.get(..left).unwrap_or(rest);
+            if let Some(Some((frame, _))) = self.frames.get(index) {
+                frame.write(within, part);
+            }
+            at = at.saturating_add(part.len());
+        }
+        self.len = self.len.saturating_add(bytes.len());
+        Ok(())
+    }
+
+    /// Copies the first bytes to `out` and leaves them; returns how many.
+    fn peek(&self, out: &mut [u8]) -> usize {
+        let (index, within, left) = place(self.head);
+        let len = out.len().min(left).min(self.len);
+        match (self.frames.get(index), out.get_mut(..len)) {
+            (Some(Some((frame, _))), Some(out)) => frame.read(within, out),
+            _ => 0,
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        let count = count.min(self.len);
+        self.len = self.len.saturating_sub(count);
+        self.head = self.head.wrapping_add(count) & CAPACITY.wrapping_sub(1);
+        if self.len == 0 {
+            // One frame is kept for the next small message; the rest goes back.
+            self.head = 0;
+            for slot in self.frames.iter_mut().skip(1) {
+                *slot = None;
+            }
+        }
+    }
+}
+
+impl<P: Platform> Pipe<P> {
+    /// An empty pipe without ends.
+    ///
+    /// # Errors
+    /// `NOMEM`: the quota is used up.
+    pub(super) fn new(quota: &Arc<Quota>) -> Result<Arc<Self>> {
+        let ring =
+            Ring { frames: [const { None }; PAGES], head: 0, len: 0, readers: 0, writers: 0, reader_opens: 0, writer_opens: 0 };
+        Ok(Arc::new(Self {
+            quota: Arc::clone(quota),
+            ring: Mutex::<P, _>::new(ring),
+            reads: Mutex::<P, _>::new(()),
+            changed: PollSource::default(),
+        }))
+    }
+
+    /// Makes a pipe and opens both ends: to read from, to write to. See pipe2(2).
+    ///
+    /// # Errors
+    /// `NOMEM`: the quota is used up.
+    pub fn pair(quota: &Arc<Quota>, id: InodeId, owner: NewNode, flags: OFlags) -> Result<Ends<P>> {
+        let charge = quota.charge(2048)?;
+        let pipe = Self::new(quota)?;
+        let created = P::realtime().into();
+        let inode = Arc::new(PipeInode { pipe: Arc::clone(&pipe), id, owner, created, _charge: charge });
+        let place = Dentry::detached(inode, alloc::format!("pipe:[{}]", id.number).as_bytes());
+        let status = flags & (OFlags::NONBLOCK | OFlags::DIRECT);
+        let reader = End::new(&pipe, true, false);
+        let writer = End::new(&pipe, false, true);
+        let reader = File::new(Arc::clone(&place), reader, status | OFlags::READ);
+        Ok((reader, File::new(place, writer, status | OFlags::WRITE)))
+    }
+
+    /// Opens an end of a named pipe; waits for the other end as fifo(7) says.
+    ///
+    /// # Errors
+    /// `NXIO`: for writing, without waiting, and nobody reads. `Interrupted`.
+    pub(super) fn open(pipe: &Arc<Self>, flags: OFlags) -> Result<OpsRef<P>> {
+        let (read, write) = (flags.contains(OFlags::READ), flags.contains(OFlags::WRITE));
+        let blocking = !flags.contains(OFlags::NONBLOCK);
+        if write && !read && !blocking && pipe.ring.lock().readers == 0 {
+            return Err(errno!(NXIO, "nobody reads from the pipe"));
+        }
+        let (reader_opens, writer_opens) = {
+            let ring = pipe.ring.lock();
+            (ring.reader_opens, ring.writer_opens)
+        };
+        let end = End::new(pipe, read, write);
+        if blocking && read != write {
+            pipe.changed.queue.wait_until(None, || {
+                let ring = pipe.ring.lock();
+                let met = if read {
+                    ring.writers > 0 || ring.writer_opens != writer_opens
+                } else {
+                    ring.readers > 0 || ring.reader_opens != reader_opens
+                };
+                met.then_some(())
+            })?;
+        }
+        Ok(end)
+    }
+
+    fn read(&self, dst: &mut IoDst<'_, P>, cx: IoCx) -> Result<usize> {
+        if dst.remaining() == 0 {
+            return Ok(0);
+        }
+        loop {
+            let start = dst.done();
+            let moved = self.drain(dst);
+            if moved > 0 || dst.faulted() {
+                return dst.outcome(start);
+            }
+            let empty = {
+                let ring = self.ring.lock();
+                (ring.len == 0).then_some(ring.writers)
+            };
+            match (empty, cx.blocking) {
+                (None, _) => {}
+                (Some(0), _) => return Ok(0),
+                (Some(_), Blocking::No) => return Err(errno!(AGAIN)),
+                (Some(_), Blocking::Yes) => {
+                    self.changed.queue.wait_until(None, || {
+                        let ring = self.ring.lock();
+                        (ring.len > 0 || ring.writers == 0).then_some(())
+                    })?;
+                }
+            }
+        }
+    }
+
+    /// Moves what there is to `dst`; returns how much.
+    fn drain(&self, dst: &mut IoDst<'_, P>) -> usize {
+        let _reads = self.reads.lock();
+        let mut moved = 0usize;
+        let mut buffer = [0u8; BOUNCE];
+        while dst.remaining() > 0 && !dst.faulted() {
+            let want = dst.remaining().min(BOUNCE);
+            let Some(part) = buffer.get_mut(..want) else { break };
+            let found = self.ring.lock().peek(part);
+            let put = dst.put(part.get(..found).unwrap_or_default());
+            self.ring.lock().consume(put);
+            moved = moved.saturating_add(put);
+            if put == 0 {
+                break;
+            }
+        }
+        if moved > 0 {
+            self.changed.wake();
+        }
+        moved
+    }
+
+    fn write(&self, src: &mut IoSrc<'_, P>, cx: IoCx) -> Result<usize> {
+        let whole = src.remaining() <= PIPE_BUF;
+        let mut stack = [0u8; BOUNCE];
+        let mut heap = Vec::new();
+        let buffer: &mut [u8] = if src.remaining() <= BOUNCE {
+            &mut stack
+        } else {
+            heap.try_reserve_exact(PIPE_BUF).map_err(|_| errno!(NOMEM))?;
+            heap.resize(PIPE_BUF, 0);
+            &mut heap
+        };
+        let mut written = 0usize;
+        while src.remaining() > 0 {
+            let taken = src.take(buffer);
+            let mut rest = buffer.get(..taken).unwrap_or_default();
+            if rest.is_empty() || (whole && src.faulted()) {
+                break;
+            }
+            while !rest.is_empty() {
+                match self.offer(rest, whole, cx) {
+                    Ok(count) => {
+                        written = written.saturating_add(count);
+                        rest = rest.get(count..).unwrap_or_default();
+                    }
+                    Err(error) => return if written > 0 { Ok(written) } else { Err(error) },
+                }
+            }
+        }
+        if written == 0 && src.faulted() { Err(errno!(FAULT)) } else { Ok(written) }
+    }
+
+    /// Puts a first part of `bytes`, or all if `whole`; waits for room if it may.
+    fn offer(&self, bytes: &[u8], whole: bool, cx: IoCx) -> Result<usize> {
+        let least = if whole { bytes.len() } else { 1 };
+        let attempt = || {
+            let mut ring = self.ring.lock();
+            if ring.readers == 0 {
+                return Some(Err(errno!(PIPE, "nobody reads from the pipe")));
+            }
+            if ring.room() < least {
+                return None;
+            }
+            let part = bytes.get(..ring.room()).unwrap_or(bytes);
+            Some(ring.push(&self.quota, part).map(|()| part.len()))
+        };
+        let outcome = match (attempt(), cx.blocking) {
+            (Some(outcome), _) => outcome,
+            (None, Blocking::No) => return Err(errno!(AGAIN)),
+            (None, Blocking::Yes) => self.changed.queue.wait_until(None, attempt)?.unwrap_or(Err(errno!(AGAIN))),
+        };
+        if outcome.is_ok() {
+            self.changed.wake();
+        }
+        outcome
+    }
+}
+
+/// One open end, or both, of a pipe; counted among its readers and writers while it lives.
+struct End<P: Platform> {
+    pipe: Arc<Pipe<P>>,
+    reads: bool,
+    writes: bool,
+}
+
+impl<P: Platform> fmt::Debug for End<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("End").field("reads", &self.reads).field("writes", &self.writes).finish_non_exhaustive()
+    }
+}
+
+impl<P: Platform> End<P> {
+    fn new(pipe: &Arc<Pipe<P>>, reads: bool, writes: bool) -> Arc<Self> {
+        let mut ring = pipe.ring.lock();
+        if reads {
+            ring.readers = ring.readers.saturating_add(1);
+            ring.reader_opens = ring.reader_opens.wrapping_add(1);
+        }
+        if writes {
+            ring.writers = ring.writers.saturating_add(1);
+            ring.writer_opens = ring.writer_opens.wrapping_add(1);
+        }
+        drop(ring);
+        pipe.changed.wake();
+        Arc::new(Self { pipe: Arc::clone(pipe), reads, writes })
+    }
+}
+
+impl<P: Platform> Drop for End<P> {
+    fn drop(&mut self) {
+        let mut ring = self.pipe.ring.lock();
+        ring.readers = ring.readers.saturating_sub(u32::from(self.reads));
+        ring.writers = ring.writers.saturating_sub(u32::from(self.writes));
+        if ring.readers == 0 && ring.writers == 0 {
+            let len = ring.len;
+            ring.consume(len);
+        }
+        drop(ring);
+        self.pipe.changed.wake();
+    }
+}
+
+impl<P: Platform> FileOps<P> for End<P> {
+    fn read_at(&self, _offset: u64, dst: &mut IoDst<'_, P>, cx: IoCx) -> Result<usize> {
+        self.pipe.read(dst, cx)
+    }
+
+    fn write_at(&self, _offset: u64, src: &mut IoSrc<'_, P>, cx: IoCx) -> Result<usize> {
+        self.pipe.write(src, cx)
+    }
+
+    fn poll(&self, watcher: Option<&Arc<WaitQueue<P>>>) -> Ready {
+        if let Some(watcher) = watcher {
+            self.pipe.changed.watch(watcher);
+        }
+        let ring = self.pipe.ring.lock();
+        let mut ready = Ready::empty();
+        if self.reads {
+            ready.set(Ready::IN, ring.len > 0);
+            ready.set(Ready::HUP, ring.writers == 0);
+        }
+        if self.writes {
+            ready.set(Ready::OUT, ring.room() >= PIPE_BUF);
+            ready.set(Ready::ERR, ring.readers == 0);
+        }
+        ready
+    }
+
+    fn readable_bytes(&self) -> Result<u64> {
+        Ok(u64::try_from(self.pipe.ring.lock().len).unwrap_or(0))
+    }
+}
+
+/// The inode of a pipe without a name.
+struct PipeInode<P: Platform> {
+    pipe: Arc<Pipe<P>>,
+    id: InodeId,
+    owner: NewNode,
+    created: Timestamp,
+    _charge: Charge,
+}
+
+impl<P: Platform> fmt::Debug for PipeInode<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PipeInode").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<P: Platform> Inode<P> for PipeInode<P> {
+    fn id(&self) -> InodeId {
+        self.id
+    }
+
+    fn kind(&self) -> FileKind {
+        FileKind::Fifo
+    }
+
+    fn attr(&self) -> Result<Attr> {
+        Ok(Attr {
+            id: self.id,
+            kind: FileKind::Fifo,
+            mode: self.owner.mode,
+            links: 1,
+            uid: self.owner.uid,
+            gid: self.owner.gid,
+            device: DeviceId::default(),
+            size: 0,
+            blocks: 0,
+            block_size: 4096,
+            accessed: self.created,
+            modified: self.created,
+            changed: self.created,
+        })
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn open(self: Arc<Self>, flags: OFlags) -> Result<OpsRef<P>> {
+        Pipe::open(&self.pipe, flags)
+    }
+}
