@@ -5,13 +5,13 @@
 //! Hostile input: the address. Sources: Linux mm/memory.c `do_fault`, `wp_page_copy`.
 
 use super::addr::{GuestAddr, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot};
-use super::pages::{Owned, Pages};
+use super::pages::{Owned, Pages, Slot};
 use super::source::MapSource;
 use super::space::{AddressSpace, FrameOf, State};
 use super::vma::{Backing, MapFlags, STACK_GUARD, Vma};
 use crate::errno;
 use crate::error::{Errno, Error, Result};
-use crate::platform::{Mapping, Platform};
+use crate::platform::{Frame, Mapping, Platform};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -95,7 +95,7 @@ pub(super) struct Own<P: Platform> {
     /// It was not so before: what the page tables show is out of date.
     pub(super) changed: bool,
     /// What was there; to be dropped when no page table shows it any more.
-    _old: Option<Owned<P>>,
+    _old: Option<Slot<P>>,
 }
 
 impl<P: Platform> AddressSpace<P> {
@@ -178,15 +178,15 @@ impl<P: Platform> AddressSpace<P> {
     /// Makes `page` one that this space alone owns: allocates it, copies it, or finds that it is so already.
     pub(super) fn own_page(
         &self,
-        pages: &mut Pages<Owned<P>>,
+        pages: &mut Pages<Slot<P>>,
         backing: &Backing<P>,
         page: u64,
         fetched: Option<&Fetched<P>>,
     ) -> Result<Own<P>, Missing<P>> {
         // What must be fetched is found out before anything changes.
-        let below = if pages.get(page).is_none() { Self::backing_frame(backing, fetched)? } else { None };
+        let below = if pages.get(page).and_then(Slot::own).is_none() { Self::backing_frame(backing, fetched)? } else { None };
         let slot = pages.slot(page, &self.quota)?;
-        let new: Owned<P> = match (&*slot, below) {
+        let new: Owned<P> = match (slot.as_ref().and_then(Slot::own), below) {
             (Some(owned), _) if owned.is_unique() => {
                 return Ok(Own { frame: owned.frame.clone(), changed: false, _old: None });
             }
@@ -195,7 +195,7 @@ impl<P: Platform> AddressSpace<P> {
             (None, None) => Owned::zeroed(&self.quota)?,
         };
         let frame = new.frame.clone();
-        Ok(Own { frame, changed: true, _old: slot.replace(new) })
+        Ok(Own { frame, changed: true, _old: slot.replace(Slot::Own(new)) })
     }
 
     fn try_fault(
@@ -225,26 +225,52 @@ impl<P: Platform> AddressSpace<P> {
             Access::Write if area.is_shared() => {
                 let frame = Self::backing_frame(&backing, fetched)?.ok_or(Missing::Bus)?;
                 Self::tell_written(&backing);
-                (frame, area.prot)
+                (self.show(pages, addr, frame)?, area.prot)
             }
             Access::Write => {
                 let own = self.own_page(pages, &backing, addr.page(), fetched)?;
                 (_own.insert(own).frame.clone(), area.prot)
             }
-            Access::Read | Access::Exec => match pages.get(addr.page()).filter(|_| !area.is_shared()) {
+            Access::Read | Access::Exec => match pages.get(addr.page()).and_then(Slot::own) {
                 Some(page) => (page.frame.clone(), read_only),
-                None => (Self::backing_frame(&backing, fetched)?.unwrap_or_else(|| self.zero.clone()), read_only),
+                None => match Self::backing_frame(&backing, fetched)? {
+                    Some(frame) => (self.show(pages, addr, frame)?, read_only),
+                    None => (self.zero.clone(), read_only),
+                },
             },
         };
         if !P::map(&self.host, &[Mapping { addr, frame, prot }], access == Access::Write) {
+            // What may be there shows a page that is about to be let go.
+            self.zap_page(addr);
             return Ok(FaultOutcome::OutOfMemory);
         }
         self.fill_around(area, pages, addr, access);
         Ok(FaultOutcome::Resolved)
     }
 
+    /// Holds on to a source's `frame`, which is about to be shown at `addr`.
+    fn show(&self, pages: &mut Pages<Slot<P>>, addr: GuestAddr, frame: P::Frame) -> Result<P::Frame> {
+        if matches!(pages.get(addr.page()), Some(Slot::Shown(held)) if held.same(&frame)) {
+            return Ok(frame);
+        }
+        let slot = pages.slot(addr.page(), &self.quota)?;
+        if slot.is_some() {
+            // The source has another page there now; nobody may see the old one when it is let go.
+            self.zap_page(addr);
+        }
+        *slot = Some(Slot::Shown(frame.clone()));
+        Ok(frame)
+    }
+
+    fn zap_page(&self, addr: GuestAddr) {
+        let start = addr.page_start();
+        if let Ok(end) = start.plus(PAGE_SIZE) {
+            P::unmap(&self.host, start, end);
+        }
+    }
+
     /// Fills the absent entries beside `addr` with what is in memory already. Its failure is nobody's.
-    fn fill_around(&self, area: &Vma<P>, pages: &mut Pages<Owned<P>>, addr: GuestAddr, access: Access) {
+    fn fill_around(&self, area: &Vma<P>, pages: &mut Pages<Slot<P>>, addr: GuestAddr, access: Access) {
         let Some(block) = block_around(addr).and_then(|block| block.intersect(area.range())) else { return };
         let mut mappings: Vec<Mapping<FrameOf<P>>> = Vec::new();
         if mappings.try_reserve_exact(AROUND_LEN).is_err() {
@@ -256,7 +282,7 @@ impl<P: Platform> AddressSpace<P> {
         let read_only = area.prot.difference(Prot::WRITE);
         for page in block.pages().filter(|page| *page != addr.page()) {
             let at = GuestAddr::new(page << PAGE_SHIFT);
-            let shown = match pages.get(page).filter(|_| !area.is_shared()) {
+            let shown = match pages.get(page).and_then(Slot::own) {
                 // A write fault made the nodes of this block its own, so that "unique" means what it says.
                 Some(owned) if access == Access::Write && owned.is_unique() => Some((owned.frame.clone(), area.prot)),
                 Some(owned) => Some((owned.frame.clone(), read_only)),
@@ -264,7 +290,8 @@ impl<P: Platform> AddressSpace<P> {
                     Backing::Anonymous if access == Access::Read => Some((self.zero.clone(), read_only)),
                     Backing::Anonymous => None,
                     backing @ Backing::Source { .. } => {
-                        Self::backing_frame(&backing, None).ok().flatten().map(|frame| (frame, read_only))
+                        let resident = Self::backing_frame(&backing, None).ok().flatten();
+                        resident.and_then(|frame| self.show(pages, at, frame).ok()).map(|frame| (frame, read_only))
                     }
                 },
             };
@@ -276,9 +303,9 @@ impl<P: Platform> AddressSpace<P> {
     }
 
     /// Allocates the zero pages behind `addr` in its block when a guest seems to write through them in order.
-    fn fill_ahead(&self, area: &Vma<P>, pages: &mut Pages<Owned<P>>, addr: GuestAddr, block: PageRange) {
+    fn fill_ahead(&self, area: &Vma<P>, pages: &mut Pages<Slot<P>>, addr: GuestAddr, block: PageRange) {
         let page = addr.page();
-        let in_order = page.checked_sub(1).is_some_and(|before| pages.get(before).is_some());
+        let in_order = page.checked_sub(1).and_then(|before| pages.get(before)).and_then(Slot::own).is_some();
         if !in_order || area.is_shared() || !matches!(area.backing, Backing::Anonymous) {
             return;
         }
@@ -288,7 +315,7 @@ impl<P: Platform> AddressSpace<P> {
                 return;
             }
             let Ok(zeroed) = Owned::zeroed(&self.quota) else { return };
-            *slot = Some(zeroed);
+            *slot = Some(Slot::Own(zeroed));
         }
     }
 }

@@ -5,11 +5,14 @@
 //! Hostile input: every address, length and offset.
 
 use super::addr::{GUEST_END, GuestAddr, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot, round_up};
+use super::pages::Slot;
+use super::source::MapSource;
 use super::space::{AddressSpace, State};
 use super::vma::{Backing, MapFlags, Removed, Vma};
 use crate::errno;
 use crate::error::Result;
 use crate::platform::Platform;
+use alloc::sync::Arc;
 
 /// Where a mapping goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -344,6 +347,26 @@ impl<P: Platform> AddressSpace<P> {
         }
     }
 
+    /// Takes away every page of `source` from its page `from` on, wherever it is mapped, and private copies of them too.
+    ///
+    /// For whoever makes a file shorter or gives up its pages: change the source first, then call this for each address space that
+    /// may map it, holding none of the source's locks. Until then a guest goes on seeing the old pages, which stay alive. One
+    /// source is one `Arc`, however often the file is opened.
+    pub fn forget(&self, source: &Arc<dyn MapSource<P>>, from: u64) {
+        let mut state = self.state.lock();
+        let State { vmas, pages, .. } = &mut *state;
+        for area in vmas.iter() {
+            let Backing::Source { source: shown, index } = &area.backing else { continue };
+            let skipped = from.saturating_sub(*index).checked_mul(PAGE_SIZE);
+            let start = skipped.and_then(|bytes| area.range().start().plus(bytes).ok());
+            let gone = start.and_then(|start| PageRange::between(start, area.range().end()));
+            if let Some(gone) = gone.filter(|_| Arc::ptr_eq(shown, source)) {
+                P::unmap(&self.host, gone.start(), gone.end());
+                pages.remove(gone.pages(), &self.quota);
+            }
+        }
+    }
+
     /// Says for each page of `range`, in order, whether it is in memory. See mincore(2).
     ///
     /// # Errors
@@ -356,7 +379,7 @@ impl<P: Platform> AddressSpace<P> {
         for area in state.vmas.within(range) {
             for page in area.range().intersect(range).map(PageRange::pages).into_iter().flatten() {
                 let backing = area.backing_at(GuestAddr::new(page << PAGE_SHIFT));
-                let own = !area.is_shared() && state.pages.get(page).is_some();
+                let own = state.pages.get(page).and_then(Slot::own).is_some();
                 tell(own || matches!(backing, Backing::Source { source, index } if source.resident(index).is_some()));
             }
         }

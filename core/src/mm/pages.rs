@@ -19,8 +19,6 @@ const FAN: usize = 1 << BITS;
 const TOP: u32 = 5;
 /// The first page number that does not fit.
 const LIMIT: u64 = 1 << (BITS * (TOP + 1));
-/// What a node is charged as: its pointers, and the rest rounded up.
-const NODE_BYTES: u64 = 640;
 /// What a page is charged as.
 const OWNED_BYTES: u64 = super::PAGE_SIZE + 64;
 
@@ -67,7 +65,34 @@ impl<P: Frames> Owned<P> {
     }
 }
 
-#[expect(clippy::large_enum_variant, reason = "of the same size whenever `V` is a reference, as all are that matter")]
+/// What an address space has at a page.
+pub(super) enum Slot<P: Frames> {
+    /// A page that belongs to guests: to this one, or to several copy-on-write.
+    Own(Owned<P>),
+    /// A page of a source that an entry may show. Entries keep no frame alive; this does, until the entry is gone.
+    Shown(P::Frame),
+}
+
+impl<P: Frames> Clone for Slot<P> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Own(page) => Self::Own(page.clone()),
+            Self::Shown(frame) => Self::Shown(frame.clone()),
+        }
+    }
+}
+
+impl<P: Frames> Slot<P> {
+    /// The page, if it is the guests' own.
+    pub(super) fn own(&self) -> Option<&Owned<P>> {
+        match self {
+            Self::Own(page) => Some(page),
+            Self::Shown(_) => None,
+        }
+    }
+}
+
+#[expect(clippy::large_enum_variant, reason = "a leaf is at most twice an inner node, and there are more leaves")]
 enum Slots<V> {
     Inner([Option<Arc<Node<V>>>; FAN]),
     Leaf([Option<V>; FAN]),
@@ -80,7 +105,7 @@ struct Node<V> {
 
 impl<V: Clone> Node<V> {
     fn empty(level: u32, quota: &Arc<Quota>) -> Result<Arc<Self>> {
-        let charge = quota.charge(NODE_BYTES)?;
+        let charge = quota.charge(node_bytes::<V>())?;
         let slots = if level == 0 { Slots::Leaf([const { None }; FAN]) } else { Slots::Inner([const { None }; FAN]) };
         Ok(Arc::new(Self { slots, _charge: Some(charge) }))
     }
@@ -97,6 +122,11 @@ impl<V: Clone> Node<V> {
         }
         Arc::get_mut(this).ok_or(errno!(NOMEM, "a node made now is not shared"))
     }
+}
+
+/// What a node is charged as: itself, and what an allocation costs beside it.
+fn node_bytes<V>() -> u64 {
+    (size_of::<Node<V>>() as u64).saturating_add(32)
 }
 
 /// Position of `page` among the slots of a node at `level`.
@@ -187,7 +217,7 @@ fn slot_below<'a, V: Clone>(
         Some(node) => node,
         None => place_of_node.insert(Node::empty(level, quota)?),
     };
-    match &mut Node::own(node, || quota.charge(NODE_BYTES).map(Some))?.slots {
+    match &mut Node::own(node, || quota.charge(node_bytes::<V>()).map(Some))?.slots {
         Slots::Inner(slots) => {
             let below = slots.get_mut(place(page, level)).ok_or(errno!(NOMEM, "no such slot"))?;
             slot_below(below, level.saturating_sub(1), page, quota)
@@ -236,7 +266,7 @@ fn remove_below<V: Clone>(slot: &mut Option<Arc<Node<V>>>, level: u32, base: u64
     if next_below(node, level, base, range.clone()).is_none() {
         return;
     }
-    let Ok(node) = Node::own(node, || Ok(quota.charge(NODE_BYTES).ok())) else { return };
+    let Ok(node) = Node::own(node, || Ok(quota.charge(node_bytes::<V>()).ok())) else { return };
     let first = if range.start <= base { 0 } else { place_in(base, range.start, level).unwrap_or(FAN) };
     let mut left = false;
     match &mut node.slots {
@@ -308,7 +338,7 @@ mod tests {
         let copy = tree.clone();
         assert_eq!(quota.used(), before);
         *tree.slot(2, &quota).expect("quota") = None;
-        assert_eq!(quota.used(), before + 6 * NODE_BYTES);
+        assert_eq!(quota.used(), before + 6 * node_bytes::<u64>());
         assert_eq!(all(&tree), [1, 1 << 20]);
         assert_eq!(all(&copy), [1, 2, 1 << 20]);
     }
@@ -327,7 +357,7 @@ mod tests {
 
     #[test]
     fn past_the_quota_nothing_is_put() {
-        let quota = Quota::new(3 * NODE_BYTES);
+        let quota = Quota::new(3 * node_bytes::<u64>());
         let mut tree: Pages<u64> = Pages::new();
         assert!(tree.slot(7, &quota).is_err());
         assert_eq!(tree.get(7), None);

@@ -1,6 +1,6 @@
 //! Address space of one guest process.
 //!
-//! Owns: the area tree and the pages that the process has for itself. Not here: file contents (a [`MapSource`](super::MapSource)),
+//! Owns: the area tree, the pages that the process has for itself, and a hold on every frame that it shows. Not here: file contents (a [`MapSource`](super::MapSource)),
 //! page tables (the platform's `Space`).
 //! Invariants: what the page tables show is a subset of what the trees say, with no more rights: whoever takes something away
 //! zaps it before the lock is given back, and before a frame is dropped. A private page is charged once, however many spaces
@@ -9,7 +9,7 @@
 
 use super::addr::{GUEST_END, GUEST_START, GuestAddr, PAGE_BYTES, PAGE_SIZE, PageRange, Prot};
 use super::fault::Missing;
-use super::pages::{Owned, Pages};
+use super::pages::{Pages, Slot};
 use super::vma::{Backing, MapFlags, VmaTree};
 use crate::errno;
 use crate::error::Result;
@@ -31,7 +31,7 @@ const STACK_LIMIT: u64 = 8 << 20;
 /// What the lock protects.
 pub(super) struct State<P: Platform> {
     pub(super) vmas: VmaTree<P>,
-    pub(super) pages: Pages<Owned<P>>,
+    pub(super) pages: Pages<Slot<P>>,
     pub(super) stack_limit: u64,
     heap: Heap,
 }
@@ -285,7 +285,7 @@ impl<P: Platform> AddressSpace<P> {
     fn frame_for_reading(&self, addr: GuestAddr) -> Result<P::Frame> {
         self.with_pages(|state, fetched| {
             let area = state.vmas.find(addr).ok_or(Missing::Unmapped)?;
-            if let Some(page) = state.pages.get(addr.page()).filter(|_| !area.is_shared()) {
+            if let Some(page) = state.pages.get(addr.page()).and_then(Slot::own) {
                 return Ok(page.frame.clone());
             }
             Ok(Self::backing_frame(&area.backing_at(addr), fetched)?.unwrap_or_else(|| self.zero.clone()))

@@ -573,3 +573,35 @@ fn threads_fault_map_and_fork_at_once() {
         }
     });
 }
+
+#[test]
+fn a_page_that_its_file_drops_stays_alive_while_it_is_shown() {
+    let (space, file) = (space(), File::new(4 * PAGE_SIZE));
+    map_file(&space, &file, pages(0, 4), 0, MapFlags::SHARED, RW);
+    map_file(&space, &file, pages(8, 2), 2, MapFlags::empty(), RW);
+    assert!(store(&space, BASE + 3 * PAGE_SIZE, b"x") && store(&space, BASE + 9 * PAGE_SIZE, b"y"));
+    let child = Arc::new(space.fork().unwrap());
+    assert_eq!(load(&child, BASE + 3 * PAGE_SIZE), Some(b'x'));
+    file.pages.lock().unwrap().clear();
+    // Entries are weak: to read through one whose frame is gone is a panic.
+    assert_eq!(load(&child, BASE + 3 * PAGE_SIZE), Some(b'x'));
+    drop(child);
+    // Made shorter: gone at once, private copies too, and what is left is read anew.
+    file.size.store(3 * PAGE_SIZE, Ordering::SeqCst);
+    let source: Arc<dyn MapSource<Hosted>> = Arc::clone(&file) as _;
+    space.forget(&source, 3);
+    assert_eq!(space.fault(at(BASE + 3 * PAGE_SIZE), Access::Read), FaultOutcome::Bus);
+    assert_eq!(space.fault(at(BASE + 9 * PAGE_SIZE), Access::Read), FaultOutcome::Bus);
+    assert_eq!((load(&space, BASE + 2 * PAGE_SIZE), load(&space, BASE + 8 * PAGE_SIZE)), (Some(2), Some(2)));
+}
+
+#[test]
+fn a_page_that_its_file_replaces_is_seen_after_the_next_fault() {
+    let (space, file) = (space(), File::new(PAGE_SIZE));
+    map_file(&space, &file, pages(0, 1), 0, MapFlags::SHARED, RW);
+    assert_eq!(load(&space, BASE), Some(0));
+    file.pages.lock().unwrap().clear();
+    file.page(0).unwrap().write(0, b"new");
+    assert_eq!(space.fault(at(BASE), Access::Read), FaultOutcome::Resolved);
+    assert_eq!(load(&space, BASE), Some(b'n'));
+}
