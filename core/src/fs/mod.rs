@@ -5,7 +5,11 @@
 //! Not here: permissions to have an address space see a page (`mm`), Linux's numbers and structures (`shim-linux`).
 
 pub mod dentry;
+pub mod devices;
+pub mod fd_table;
 pub mod file;
+pub mod host;
+pub mod hostdir;
 pub mod inode;
 pub mod io;
 pub mod memory;
@@ -14,5 +18,6 @@ pub mod path;
 mod path_ops;
 pub mod pipe;
 pub mod poll;
+pub mod proc;
 pub mod pseudo;
 pub mod types;

@@ -1,0 +1,310 @@
+//! Made-up files, links and directories for /proc, filled by closures of whoever knows the content.
+//!
+//! Invariants: a file's content is made once per open file, at its first read from the start, so that reads in pieces fit
+//! together. Locks: a closure runs with none held here; `text` is held around the copy to a guest only after the content is
+//! made (rank "file offset"). Sources: proc(5).
+
+use super::dentry::Dentry;
+use super::inode::{DirEntry, DirSink, FileOps, Inode, InodeRef, IoCx, OpsRef};
+use super::io::{IoDst, IoSrc};
+use super::pseudo::{DirectoryOps, made_up_attr};
+use super::types::{Attr, FileKind, Gid, InodeId, Mode, Name, OFlags, Timestamp, Uid};
+use crate::platform::Platform;
+use crate::sync::Mutex;
+use crate::{errno, error::Result};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::fmt;
+
+/// Makes a file's content.
+pub type Generate = dyn Fn() -> Result<Vec<u8>> + Send + Sync;
+/// Takes what is written to a file in one write.
+pub type Accept = dyn Fn(&[u8]) -> Result<()> + Send + Sync;
+/// Most bytes that one write to a made-up file takes.
+const WRITE_MAX: usize = 4096;
+
+/// Which inode it is and whose.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcId {
+    /// The inode.
+    pub id: InodeId,
+    /// Permissions.
+    pub mode: Mode,
+    /// Owner.
+    pub uid: Uid,
+    /// Group.
+    pub gid: Gid,
+}
+
+impl ProcId {
+    fn attr(&self, kind: FileKind, time: Timestamp) -> Attr {
+        Attr { uid: self.uid, gid: self.gid, ..made_up_attr(self.id, kind, self.mode, time) }
+    }
+}
+
+/// A file whose content a closure makes.
+pub struct ProcFile {
+    id: ProcId,
+    generate: Arc<Generate>,
+    accept: Option<Arc<Accept>>,
+}
+
+impl fmt::Debug for ProcFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcFile").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl ProcFile {
+    /// A file to read.
+    #[must_use]
+    pub fn readable<P: Platform>(id: ProcId, generate: impl Fn() -> Result<Vec<u8>> + Send + Sync + 'static) -> InodeRef<P> {
+        Arc::new(Self { id, generate: Arc::new(generate), accept: None })
+    }
+
+    /// A file to read and to write.
+    #[must_use]
+    pub fn writable<P: Platform>(
+        id: ProcId,
+        generate: impl Fn() -> Result<Vec<u8>> + Send + Sync + 'static,
+        accept: impl Fn(&[u8]) -> Result<()> + Send + Sync + 'static,
+    ) -> InodeRef<P> {
+        Arc::new(Self { id, generate: Arc::new(generate), accept: Some(Arc::new(accept)) })
+    }
+}
+
+impl<P: Platform> Inode<P> for ProcFile {
+    fn id(&self) -> InodeId {
+        self.id.id
+    }
+
+    fn kind(&self) -> FileKind {
+        FileKind::Regular
+    }
+
+    fn attr(&self) -> Result<Attr> {
+        Ok(self.id.attr(FileKind::Regular, P::realtime().into()))
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn set_attr(&self, change: &super::types::AttrChange) -> Result<()> {
+        // A shell opens with O_TRUNC to write; everything else is fixed.
+        if change.mode.is_none() && change.uid.is_none() && change.gid.is_none() {
+            return Ok(());
+        }
+        Err(errno!(PERM))
+    }
+
+    fn open(self: Arc<Self>, flags: OFlags) -> Result<OpsRef<P>> {
+        if flags.contains(OFlags::WRITE) && self.accept.is_none() {
+            return Err(errno!(ACCESS, "cannot be written to"));
+        }
+        let text: Mutex<P, Option<Vec<u8>>> = Mutex::<P, _>::new(None);
+        Ok(Arc::new(ProcOps { file: self, text }))
+    }
+}
+
+struct ProcOps<P: Platform> {
+    file: Arc<ProcFile>,
+    text: Mutex<P, Option<Vec<u8>>>,
+}
+
+impl<P: Platform> fmt::Debug for ProcOps<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcOps").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl<P: Platform> FileOps<P> for ProcOps<P> {
+    fn read_at(&self, offset: u64, dst: &mut IoDst<'_, P>, _cx: IoCx) -> Result<usize> {
+        let start = dst.done();
+        let known = offset > 0 && self.text.lock().is_some();
+        let fresh = if known { None } else { Some((self.file.generate)()?) };
+        let mut text = self.text.lock();
+        if let Some(fresh) = fresh {
+            *text = Some(fresh);
+        }
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let rest = text.as_ref().and_then(|text| text.get(from..)).unwrap_or_default();
+        dst.put(rest);
+        dst.outcome(start)
+    }
+
+    fn write_at(&self, _offset: u64, src: &mut IoSrc<'_, P>, _cx: IoCx) -> Result<usize> {
+        let accept = self.file.accept.as_ref().ok_or(errno!(ACCESS, "cannot be written to"))?;
+        let len = src.remaining().min(WRITE_MAX);
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| errno!(NOMEM))?;
+        bytes.resize(len, 0);
+        let taken = src.take(&mut bytes);
+        if taken < len {
+            return Err(errno!(FAULT));
+        }
+        accept(&bytes)?;
+        Ok(taken)
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn size(&self) -> Result<u64> {
+        Ok(0)
+    }
+}
+
+/// Where a link of /proc leads.
+pub enum LinkTarget<P: Platform> {
+    /// A path, walked as any link's.
+    Path(Vec<u8>),
+    /// A thing, reached without a walk; the bytes are what readlink(2) shows.
+    Place(Vec<u8>, Arc<Dentry<P>>),
+}
+
+impl<P: Platform> fmt::Debug for LinkTarget<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Path(text) | Self::Place(text, _)) = self;
+        write!(f, "LinkTarget(\"{}\")", text.escape_ascii())
+    }
+}
+
+type Target<P> = dyn Fn() -> Result<LinkTarget<P>> + Send + Sync;
+
+/// A symbolic link whose target a closure gives, such as /proc/self/exe.
+pub struct ProcLink<P: Platform> {
+    id: ProcId,
+    target: Arc<Target<P>>,
+}
+
+impl<P: Platform> fmt::Debug for ProcLink<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcLink").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<P: Platform> ProcLink<P> {
+    /// A link.
+    #[must_use]
+    pub fn inode(id: ProcId, target: impl Fn() -> Result<LinkTarget<P>> + Send + Sync + 'static) -> InodeRef<P> {
+        Arc::new(Self { id, target: Arc::new(target) })
+    }
+}
+
+impl<P: Platform> Inode<P> for ProcLink<P> {
+    fn id(&self) -> InodeId {
+        self.id.id
+    }
+
+    fn kind(&self) -> FileKind {
+        FileKind::Symlink
+    }
+
+    fn attr(&self) -> Result<Attr> {
+        Ok(self.id.attr(FileKind::Symlink, P::realtime().into()))
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn readlink(&self) -> Result<Vec<u8>> {
+        Ok(match (self.target)()? {
+            LinkTarget::Path(text) | LinkTarget::Place(text, _) => text,
+        })
+    }
+
+    fn jump(&self) -> Option<Result<Arc<Dentry<P>>>> {
+        match (self.target)() {
+            Ok(LinkTarget::Path(_)) => None,
+            Ok(LinkTarget::Place(_, place)) => Some(Ok(place)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn open(self: Arc<Self>, _flags: OFlags) -> Result<OpsRef<P>> {
+        Err(errno!(LOOP))
+    }
+}
+
+/// What a directory of changing names needs to know.
+pub trait ProcNames<P: Platform>: Send + Sync + fmt::Debug {
+    /// The entry `name`.
+    ///
+    /// # Errors
+    /// `NOENT`: there is none.
+    fn lookup(&self, name: Name<'_>) -> Result<InodeRef<P>>;
+
+    /// The first entry numbered `from` or above: its number, name, inode number and kind. Numbers stay with entries.
+    fn next(&self, from: u64) -> Option<(u64, Vec<u8>, u64, FileKind)>;
+}
+
+/// Makes a directory whose names come and go, such as /proc/self/fd.
+#[must_use]
+pub fn directory<P: Platform>(id: ProcId, names: Arc<dyn ProcNames<P>>) -> InodeRef<P> {
+    Arc::new(ChangingDir { id, names })
+}
+
+struct ChangingDir<P: Platform> {
+    id: ProcId,
+    names: Arc<dyn ProcNames<P>>,
+}
+
+impl<P: Platform> fmt::Debug for ChangingDir<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChangingDir").field("id", &self.id).field("names", &self.names).finish()
+    }
+}
+
+impl<P: Platform> Inode<P> for ChangingDir<P> {
+    fn id(&self) -> InodeId {
+        self.id.id
+    }
+
+    fn kind(&self) -> FileKind {
+        FileKind::Directory
+    }
+
+    fn attr(&self) -> Result<Attr> {
+        Ok(self.id.attr(FileKind::Directory, P::realtime().into()))
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn lookup(&self, name: Name<'_>) -> Result<InodeRef<P>> {
+        self.names.lookup(name)
+    }
+
+    fn volatile(&self) -> bool {
+        true
+    }
+
+    fn read_dir(&self, cookie: u64, sink: &mut DirSink<'_>) -> Result<u64> {
+        let number = self.id.id.number;
+        let mut at = cookie;
+        loop {
+            let found = match at {
+                0 => Some((1, b".".to_vec(), number, FileKind::Directory)),
+                1 => Some((2, b"..".to_vec(), number, FileKind::Directory)),
+                _ => self
+                    .names
+                    .next(at.saturating_sub(2))
+                    .map(|(entry, name, number, kind)| (entry.saturating_add(3), name, number, kind)),
+            };
+            let Some((next, name, number, kind)) = found else { return Ok(at) };
+            if !sink(DirEntry { name: &name, number, kind, next }) {
+                return Ok(at);
+            }
+            at = next;
+        }
+    }
+
+    fn open(self: Arc<Self>, _flags: OFlags) -> Result<OpsRef<P>> {
+        Ok(Arc::new(DirectoryOps))
+    }
+}
