@@ -231,8 +231,8 @@ impl<P: Platform> AddressSpace<P> {
                 let own = self.own_page(pages, &backing, addr.page(), fetched)?;
                 (_own.insert(own).frame.clone(), area.prot)
             }
-            Access::Read | Access::Exec => match pages.get(addr.page()).and_then(Slot::own) {
-                Some(page) => (page.frame.clone(), read_only),
+            Access::Read | Access::Exec => match own_frame(pages, addr.page(), area.prot) {
+                Some(shown) => shown,
                 None => match Self::backing_frame(&backing, fetched)? {
                     Some(frame) => (self.show(pages, addr, frame)?, read_only),
                     None => (self.zero.clone(), read_only),
@@ -282,10 +282,8 @@ impl<P: Platform> AddressSpace<P> {
         let read_only = area.prot.difference(Prot::WRITE);
         for page in block.pages().filter(|page| *page != addr.page()) {
             let at = GuestAddr::new(page << PAGE_SHIFT);
-            let shown = match pages.get(page).and_then(Slot::own) {
-                // A write fault made the nodes of this block its own, so that "unique" means what it says.
-                Some(owned) if access == Access::Write && owned.is_unique() => Some((owned.frame.clone(), area.prot)),
-                Some(owned) => Some((owned.frame.clone(), read_only)),
+            let shown = match own_frame(pages, page, area.prot) {
+                Some(shown) => Some(shown),
                 None => match area.backing_at(at) {
                     Backing::Anonymous if access == Access::Read => Some((self.zero.clone(), read_only)),
                     Backing::Anonymous => None,
@@ -318,6 +316,15 @@ impl<P: Platform> AddressSpace<P> {
             *slot = Some(Slot::Own(zeroed));
         }
     }
+}
+
+/// The guest's own page at `page` and with which of `prot` it may be shown: all if nobody else owns it, else not for writing.
+fn own_frame<P: Platform>(pages: &mut Pages<Slot<P>>, page: u64, prot: Prot) -> Option<(FrameOf<P>, Prot)> {
+    if let Some(owned) = pages.get_sole(page).and_then(Slot::own).filter(|owned| owned.is_unique()) {
+        return Some((owned.frame.clone(), prot));
+    }
+    let owned = pages.get(page).and_then(Slot::own)?;
+    Some((owned.frame.clone(), prot.difference(Prot::WRITE)))
 }
 
 /// The [`AROUND`] pages, aligned, that `addr` is in.

@@ -184,6 +184,22 @@ impl<V: Clone> Pages<V> {
         }
     }
 
+    /// What is at `page`, if it is reached through nodes that nobody shares.
+    pub(super) fn get_sole(&mut self, page: u64) -> Option<&V> {
+        if page >= LIMIT {
+            return None;
+        }
+        let mut node = Arc::get_mut(self.root.as_mut()?)?;
+        let mut level = TOP;
+        loop {
+            match &mut node.slots {
+                Slots::Inner(slots) => node = Arc::get_mut(slots.get_mut(place(page, level))?.as_mut()?)?,
+                Slots::Leaf(slots) => return slots.get(place(page, 0))?.as_ref(),
+            }
+            level = level.saturating_sub(1);
+        }
+    }
+
     /// The place for `page`, under nodes that nobody shares.
     ///
     /// # Errors
@@ -335,12 +351,16 @@ mod tests {
         let quota = Quota::new(1 << 20);
         let mut tree = filled(&quota, &[1, 2, 1 << 20]);
         let before = quota.used();
+        assert_eq!(tree.get_sole(2), Some(&2));
         let copy = tree.clone();
         assert_eq!(quota.used(), before);
+        assert_eq!(tree.get_sole(2), None);
         *tree.slot(2, &quota).expect("quota") = None;
         assert_eq!(quota.used(), before + 6 * node_bytes::<u64>());
         assert_eq!(all(&tree), [1, 1 << 20]);
         assert_eq!(all(&copy), [1, 2, 1 << 20]);
+        assert_eq!(tree.get_sole(1), Some(&1));
+        assert_eq!(tree.get_sole(1 << 20), None);
     }
 
     #[test]

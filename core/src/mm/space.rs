@@ -7,7 +7,7 @@
 //! share it copy-on-write. Locks: `state`, then those of sources that do not sleep; a source that may sleep is asked without it.
 //! Sources: mmap(2), fork(2), brk(2); Linux mm/memory.c.
 
-use super::addr::{GUEST_END, GUEST_START, GuestAddr, PAGE_BYTES, PAGE_SIZE, PageRange, Prot};
+use super::addr::{GUEST_END, GUEST_START, GuestAddr, PAGE_BYTES, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot};
 use super::fault::Missing;
 use super::pages::{Pages, Slot};
 use super::vma::{Backing, MapFlags, VmaTree};
@@ -233,6 +233,21 @@ impl<P: Platform> AddressSpace<P> {
         self.state.lock().vmas.len()
     }
 
+    /// Bytes mapped. See getrlimit(2), `RLIMIT_AS`.
+    pub fn mapped_bytes(&self) -> u64 {
+        self.state.lock().vmas.iter().fold(0, |sum, area| sum.saturating_add(area.range().bytes()))
+    }
+
+    /// Pages in memory, those of files included as far as this space has shown them. Walks all of them.
+    pub fn resident_pages(&self) -> u64 {
+        let state = self.state.lock();
+        let (mut from, mut count) = (0, 0u64);
+        while let Some((page, _)) = state.pages.next(from, GUEST_END >> PAGE_SHIFT) {
+            (from, count) = (page.saturating_add(1), count.saturating_add(1));
+        }
+        count
+    }
+
     /// Copies from the guest's memory at `addr`, whoever runs now and whatever its rights are; for exec, ptrace and /proc/PID/mem.
     ///
     /// Returns the bytes copied, fewer than asked for if a page in between cannot be had.
@@ -312,6 +327,13 @@ impl<P: Platform> AddressSpace<P> {
             }
             Ok(owned.frame)
         })
+    }
+}
+
+impl<P: Platform> Drop for AddressSpace<P> {
+    /// Entries go before the frames that they show.
+    fn drop(&mut self) {
+        P::unmap(&self.host, GuestAddr::new(GUEST_START), GuestAddr::new(GUEST_END));
     }
 }
 

@@ -605,3 +605,67 @@ fn a_page_that_its_file_replaces_is_seen_after_the_next_fault() {
     assert_eq!(space.fault(at(BASE), Access::Read), FaultOutcome::Resolved);
     assert_eq!(load(&space, BASE), Some(b'n'));
 }
+
+#[test]
+fn a_page_that_is_nobody_elses_is_writable_after_one_fault() {
+    let space = space();
+    map(&space, 0, 1, RW);
+    assert!(store(&space, BASE, b"x"));
+    space.protect(pages(0, 1), Prot::READ).unwrap();
+    space.protect(pages(0, 1), RW).unwrap();
+    assert_eq!(space.fault(at(BASE), Access::Read), FaultOutcome::Resolved);
+    assert!(space.host().translate(at(BASE), Access::Write).is_some());
+    let child = space.fork().unwrap();
+    assert_eq!(space.fault(at(BASE), Access::Read), FaultOutcome::Resolved);
+    assert!(space.host().translate(at(BASE), Access::Write).is_none());
+    assert_eq!((child.resident_pages(), child.mapped_bytes()), (1, PAGE_SIZE));
+}
+
+#[test]
+fn a_new_mapping_keeps_off_a_stack() {
+    let space = space();
+    let top = space.map_top();
+    let stack = GuestAddr::new(top.get() - 16 * PAGE_SIZE);
+    let area = MapRequest::anonymous(16 * PAGE_SIZE, RW).at(Place::Fixed(stack));
+    space.map(MapRequest { flags: MapFlags::GROWS_DOWN, ..area }).unwrap();
+    let below = space.map(MapRequest::anonymous(PAGE_SIZE, RW)).unwrap();
+    assert!(stack.since(below).unwrap() > 256 * PAGE_SIZE);
+}
+
+#[test]
+fn whatever_the_quota_an_operation_succeeds_or_says_no() {
+    for limit in (20..220).step_by(3) {
+        let mut random = Random(0x1234_5678_9abc_def1 ^ limit);
+        let (quota, file) = (Quota::new(limit << 10), File::new(30 * PAGE_SIZE));
+        let Ok(first) = Space::new(&quota) else { continue };
+        let mut spaces = vec![Arc::new(first)];
+        for _ in 0..400 {
+            let which = usize::try_from(random.below(spaces.len() as u64)).unwrap();
+            let range = pages(random.below(100), 1 + random.below(30));
+            let space = &spaces[which];
+            match random.below(9) {
+                0 => _ = space.map(request(range, RW)),
+                1 => _ = space.unmap(range),
+                2 => _ = space.protect(range, Prot::READ),
+                3 => _ = space.remap(range, PAGE_SIZE * (1 + random.below(40)), RemapPlace::Move),
+                4 => {
+                    let source: Arc<dyn MapSource<Hosted>> = Arc::clone(&file) as _;
+                    _ = space.map(MapRequest { backing: Backing::Source { source, index: 3 }, ..request(range, RW) });
+                }
+                5 if spaces.len() < 5 => spaces.extend(space.fork().ok().map(Arc::new)),
+                6 if spaces.len() > 1 => drop(spaces.swap_remove(which)),
+                _ => {
+                    for page in range.pages() {
+                        let addr = page * PAGE_SIZE;
+                        if store(space, addr, &[7]) {
+                            assert_eq!(load(space, addr), Some(7));
+                        }
+                    }
+                }
+            }
+            assert!(quota.used() <= limit << 10);
+        }
+        drop(spaces);
+        assert_eq!(quota.used(), 0);
+    }
+}
