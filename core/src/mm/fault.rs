@@ -12,6 +12,7 @@ use super::vma::{Backing, MapFlags, STACK_GUARD, Vma};
 use crate::errno;
 use crate::error::{Errno, Error, Result};
 use crate::platform::{Frame, Mapping, Platform};
+use crate::quota::Charge;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -19,6 +20,9 @@ use alloc::vec::Vec;
 const AROUND: u64 = 16;
 /// The same, as a length.
 const AROUND_LEN: usize = 16;
+
+/// log2 of the pages that one of the host's page tables covers, and of the tables that one of the next level does.
+const TABLE_SHIFT: u32 = 9;
 
 /// What a guest tried to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,14 +117,30 @@ impl<P: Platform> AddressSpace<P> {
     }
 
     /// Fills the pages of `range` as far as that is possible, as if the guest had touched them. See mmap(2), `MAP_POPULATE`.
+    ///
+    /// To read zeros needs no filling, so that what this does is bounded by the quota and by the sizes of files.
     pub fn populate(&self, range: PageRange, access: Access) -> FaultOutcome {
-        for page in range.pages() {
-            let outcome = self.fault(GuestAddr::new(page << PAGE_SHIFT), access);
+        let mut page = range.pages().start;
+        while page < range.pages().end {
+            let addr = GuestAddr::new(page << PAGE_SHIFT);
+            if let Some(end) = self.zeros_until(addr).filter(|_| access == Access::Read) {
+                page = end.page();
+                continue;
+            }
+            let outcome = self.fault(addr, access);
             if outcome != FaultOutcome::Resolved {
                 return outcome;
             }
+            page = page.saturating_add(1);
         }
         FaultOutcome::Resolved
+    }
+
+    /// The end of the readable private zeros around `addr`, if those are there.
+    fn zeros_until(&self, addr: GuestAddr) -> Option<GuestAddr> {
+        let state = self.state.lock();
+        let area = state.vmas.find(addr).filter(|area| Access::Read.is_allowed(area.prot))?;
+        matches!(area.backing, Backing::Anonymous).then_some(area.range().end())
     }
 
     /// Runs `step` under the lock, and again with each page that it found to be missing, read without the lock.
@@ -211,12 +231,13 @@ impl<P: Platform> AddressSpace<P> {
         if state.vmas.find(addr).is_none() {
             grow_stack(state, addr)?;
         }
-        let State { vmas, pages, .. } = state;
+        let State { vmas, pages, tables, .. } = state;
         let area = vmas.find(addr).ok_or(Missing::Unmapped)?;
         if !access.is_allowed(area.prot) {
             return Ok(FaultOutcome::Segv(SegvCode::AccErr));
         }
         let addr = addr.page_start();
+        self.charge_table(tables, addr)?;
         let backing = area.backing_at(addr);
         let read_only = area.prot.difference(Prot::WRITE);
         // Lives until the page tables no longer show what it replaces.
@@ -260,6 +281,19 @@ impl<P: Platform> AddressSpace<P> {
         }
         *slot = Some(Slot::Shown(frame.clone()));
         Ok(frame)
+    }
+
+    /// Charges the page table that an entry for `addr` needs, unless it is there.
+    fn charge_table(&self, tables: &mut Pages<Arc<Charge>>, addr: GuestAddr) -> Result<()> {
+        let region = addr.page() >> TABLE_SHIFT;
+        if tables.get(region).is_some() {
+            return Ok(());
+        }
+        let first = (region >> TABLE_SHIFT) << TABLE_SHIFT;
+        let is_first = tables.next(first, first.saturating_add(1 << TABLE_SHIFT)).is_none();
+        let charge = self.quota.charge(if is_first { PAGE_SIZE.saturating_mul(2) } else { PAGE_SIZE })?;
+        *tables.slot(region, &self.quota)? = Some(Arc::new(charge));
+        Ok(())
     }
 
     fn zap_page(&self, addr: GuestAddr) {

@@ -33,6 +33,9 @@ pub(super) struct State<P: Platform> {
     pub(super) vmas: VmaTree<P>,
     pub(super) pages: Pages<Slot<P>>,
     pub(super) stack_limit: u64,
+    /// The host's page tables by the region that each covers, with their charge. A host frees them with the space, not before,
+    /// so they are counted until then, or touching and unmapping page after page would fill it.
+    pub(super) tables: Pages<Arc<Charge>>,
     heap: Heap,
 }
 
@@ -101,6 +104,7 @@ impl<P: Platform> AddressSpace<P> {
             vmas: VmaTree::new(GuestAddr::new(top)),
             pages: Pages::new(),
             stack_limit: STACK_LIMIT,
+            tables: Pages::new(),
             heap: Heap::default(),
         };
         Self::with_state(quota, charge, zero, state)
@@ -144,6 +148,7 @@ impl<P: Platform> AddressSpace<P> {
             vmas: VmaTree::new(state.vmas.top()),
             pages: state.pages.clone(),
             stack_limit: state.stack_limit,
+            tables: Pages::new(),
             heap: state.heap,
         };
         let child = Self::with_state(&self.quota, charge, self.zero.clone(), child)?;
