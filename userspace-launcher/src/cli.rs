@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 /// executed; 127 if it was not found.
 #[derive(Debug, Parser)]
 #[command(name = "litebox-launch", version, max_term_width = 100)]
+#[command(override_usage = "litebox-launch [OPTIONS] [--] PROGRAM [ARGS]...")]
 struct Cli {
     /// Directory that the program sees as /, read-only
     #[arg(long, value_name = "DIR", default_value = "/")]
