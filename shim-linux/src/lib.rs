@@ -27,7 +27,15 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod args;
+mod calls;
+pub mod dispatch;
 pub mod elf;
 pub mod errno;
 pub mod regs;
 pub mod signal;
+pub mod table;
+pub mod task;
+pub mod trace;
+
+pub use dispatch::{Resume, before_guest, dispatch, fault};

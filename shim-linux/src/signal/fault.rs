@@ -52,7 +52,7 @@ pub struct Fault {
     pub code: u64,
 }
 
-/// The si_code of unmasked exception bits (IE DE ZE OE UE PE, from bit 0), most urgent first.
+/// The `si_code` of unmasked exception bits (IE DE ZE OE UE PE, from bit 0), most urgent first.
 fn fpe_code(bits: u32) -> u32 {
     if bits & 0x01 != 0 {
         raw::FPE_FLTINV

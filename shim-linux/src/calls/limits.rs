@@ -1,0 +1,115 @@
+//! getrlimit(2), getrusage(2), sysinfo(2), times(2).
+
+use super::{put, take};
+use crate::args::{Count, Int, Pid, Ptr};
+use crate::signal::Cpu;
+use crate::task::{Limit, Task};
+use linux_raw_sys::general as raw;
+use linux_raw_sys::system;
+use litebox_core::errno;
+use litebox_core::error::Result;
+use litebox_core::mm::GuestAddr;
+
+/// `struct rlimit64`.
+type Wire = [u64; 2];
+
+const _: () = assert!(size_of::<Wire>() == size_of::<raw::rlimit64>());
+
+fn get<P: Cpu>(task: &Task<P>, resource: Count) -> Result<Limit> {
+    task.process().with(|state| state.limit(resource.0)).ok_or(errno!(INVAL, "no such resource"))
+}
+
+fn write<P: Cpu>(addr: GuestAddr, limit: Limit) -> Result<()> {
+    put::<P, 16>(addr, &[limit.soft, limit.hard])
+}
+
+fn read<P: Cpu>(addr: GuestAddr) -> Result<Limit> {
+    let [soft, hard] = take::<P, Wire, 16>(addr)?;
+    Ok(Limit { soft, hard })
+}
+
+/// Whether a process without privileges may go from `old` to `new`.
+fn check(resource: Count, old: Limit, new: Limit) -> Result<()> {
+    if new.soft > new.hard {
+        return Err(errno!(INVAL, "the soft limit is above the hard one"));
+    }
+    if resource.0 == raw::RLIMIT_NOFILE && new.hard > 1 << 20 {
+        return Err(errno!(PERM, "more files than a process can have"));
+    }
+    if new.hard > old.hard { Err(errno!(PERM, "a hard limit is only ever lowered")) } else { Ok(()) }
+}
+
+fn set<P: Cpu>(task: &Task<P>, resource: Count, new: Limit) -> Result<Limit> {
+    let old = task.process().with(|state| {
+        let slot = usize::try_from(resource.0).ok().and_then(|which| state.limits.get_mut(which));
+        let slot = slot.ok_or(errno!(INVAL, "no such resource"))?;
+        check(resource, *slot, new)?;
+        Ok(core::mem::replace(slot, new))
+    })?;
+    if resource.0 == raw::RLIMIT_STACK {
+        task.mm().set_stack_limit(new.soft);
+    }
+    Ok(old)
+}
+
+pub(crate) fn getrlimit<P: Cpu>(task: &mut Task<P>, resource: Count, limit: Ptr) -> Result<()> {
+    write::<P>(limit.0, get(task, resource)?)
+}
+
+pub(crate) fn setrlimit<P: Cpu>(task: &mut Task<P>, resource: Count, limit: Ptr) -> Result<()> {
+    let new = read::<P>(limit.0)?;
+    set(task, resource, new).map(|_| ())
+}
+
+pub(crate) fn prlimit64<P: Cpu>(task: &mut Task<P>, pid: Pid, resource: Count, new: Ptr, old: Ptr) -> Result<()> {
+    let new = if new.0.get() == 0 { None } else { Some(read::<P>(new.0)?) };
+    if pid.0 != 0 && u32::try_from(pid.0) != Ok(task.process().pid()) {
+        return Err(errno!(SRCH, "another process"));
+    }
+    let before = match new {
+        Some(new) => set(task, resource, new)?,
+        None => get(task, resource)?,
+    };
+    if old.0.get() == 0 { Ok(()) } else { write::<P>(old.0, before) }
+}
+
+pub(crate) fn getrusage<P: Cpu>(_task: &mut Task<P>, who: Int, usage: Ptr) -> Result<()> {
+    const BYTES: usize = size_of::<raw::rusage>();
+    if !(-1..=1).contains(&who.0) {
+        return Err(errno!(INVAL, "of whom?"));
+    }
+    put::<P, BYTES>(usage.0, &[0u8; BYTES])
+}
+
+pub(crate) fn times<P: Cpu>(task: &mut Task<P>, buf: Ptr) -> Result<u64> {
+    if buf.0.get() != 0 {
+        put::<P, 32>(buf.0, &[0u64; 4])?;
+    }
+    // Clock ticks of 10 ms.
+    let uptime = task.sandbox().uptime();
+    Ok(uptime.as_secs().saturating_mul(100).saturating_add(u64::from(uptime.subsec_millis() / 10)))
+}
+
+pub(crate) fn sysinfo<P: Cpu>(task: &mut Task<P>, info: Ptr) -> Result<()> {
+    const BYTES: usize = size_of::<system::sysinfo>();
+    let total = task.sandbox().memory();
+    let free = total.saturating_sub(task.sandbox().quota().used());
+    // uptime, three loads, total and free memory, shared, buffers, swap twice, processes, high memory twice, unit.
+    let words = [task.sandbox().uptime().as_secs(), 0, 0, 0, total, free, 0, 0, 0, 0, 0, 0, 0, 1];
+    put::<P, BYTES>(info.0, &words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use litebox_core::error::Errno;
+
+    #[test]
+    fn hard_limits_only_go_down() {
+        let old = Limit { soft: 10, hard: 20 };
+        let check = |soft, hard| check(Count(3), old, Limit { soft, hard });
+        assert!(check(20, 20).is_ok() && check(0, 0).is_ok());
+        assert!(check(5, 21).unwrap_err().is(Errno::PERM));
+        assert!(check(6, 5).unwrap_err().is(Errno::INVAL));
+    }
+}

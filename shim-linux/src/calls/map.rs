@@ -1,0 +1,194 @@
+//! mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2), mincore(2), brk(2), mlock(2).
+
+use crate::args::{Fd, Flags, Int, Len, Ptr, Word};
+use crate::signal::Cpu;
+use crate::task::Task;
+use linux_raw_sys::general as raw;
+use litebox_core::errno;
+use litebox_core::error::Result;
+use litebox_core::mm::{
+    Access, Advice, Backing, GuestAddr, MapFlags, MapRequest, PAGE_SIZE, PageRange, Place, Prot, RemapPlace, SharedMemory, user,
+};
+
+/// Rights from `PROT_*`; unknown bits are ignored by mmap and refused by mprotect.
+fn prot(bits: u64) -> Prot {
+    let mut prot = Prot::empty();
+    prot.set(Prot::READ, bits & u64::from(raw::PROT_READ) != 0);
+    prot.set(Prot::WRITE, bits & u64::from(raw::PROT_WRITE) != 0);
+    prot.set(Prot::EXEC, bits & u64::from(raw::PROT_EXEC) != 0);
+    prot
+}
+
+fn has(flags: u64, flag: u32) -> bool {
+    flags & u64::from(flag) != 0
+}
+
+pub(crate) fn mmap<P: Cpu>(
+    task: &mut Task<P>,
+    addr: Ptr,
+    length: Len,
+    rights: Word,
+    flags: Word,
+    fd: Fd,
+    offset: Word,
+) -> Result<GuestAddr> {
+    let flags = flags.0;
+    if offset.0 & PAGE_SIZE.wrapping_sub(1) != 0 {
+        return Err(errno!(INVAL, "the offset is no page boundary"));
+    }
+    if !has(flags, raw::MAP_ANONYMOUS) {
+        let why = if fd.0 < 0 { errno!(BADF) } else { errno!(NODEV, "files are not mapped yet") };
+        return Err(why);
+    }
+    if length.0 == 0 {
+        return Err(errno!(INVAL, "the length is 0"));
+    }
+    let place = if has(flags, raw::MAP_FIXED_NOREPLACE) {
+        Place::FixedNoReplace(addr.0)
+    } else if has(flags, raw::MAP_FIXED) {
+        Place::Fixed(addr.0)
+    } else {
+        Place::Anywhere(addr.0.page_start())
+    };
+    let mut kept = MapFlags::empty();
+    kept.set(MapFlags::GROWS_DOWN, has(flags, raw::MAP_GROWSDOWN));
+    let backing = match flags & u64::from(raw::MAP_TYPE) {
+        kind if kind == u64::from(raw::MAP_PRIVATE) => Backing::Anonymous,
+        kind if kind == u64::from(raw::MAP_SHARED) => {
+            kept |= MapFlags::SHARED;
+            Backing::Source { source: SharedMemory::new(task.sandbox().quota(), length.0)?, index: 0 }
+        }
+        _ => return Err(errno!(INVAL, "neither private nor shared")),
+    };
+    let rights = prot(rights.0);
+    let request = MapRequest { place, flags: kept, backing, ..MapRequest::anonymous(length.0, rights) };
+    let at = task.mm().map(request)?;
+    if has(flags, raw::MAP_POPULATE) && !rights.is_empty() {
+        if let Ok(range) = PageRange::new(at, length.0) {
+            let access = if rights.contains(Prot::WRITE) { Access::Write } else { Access::Read };
+            // Populating is a wish: the mapping stands without it.
+            let _ = task.mm().populate(range, access);
+        }
+    }
+    Ok(at)
+}
+
+/// What munmap and its kin make of a range: one outside of what can be mapped is `INVAL`.
+fn range(addr: GuestAddr, len: u64) -> Result<PageRange> {
+    PageRange::new(addr, len).map_err(|_| errno!(INVAL, "no range of pages"))
+}
+
+pub(crate) fn munmap<P: Cpu>(task: &mut Task<P>, addr: Ptr, length: Len) -> Result<()> {
+    task.mm().unmap(range(addr.0, length.0)?)
+}
+
+pub(crate) fn mprotect<P: Cpu>(task: &mut Task<P>, addr: Ptr, len: Len, rights: Word) -> Result<()> {
+    let known = u64::from(raw::PROT_READ | raw::PROT_WRITE | raw::PROT_EXEC | raw::PROT_SEM);
+    if rights.0 & !known != 0 || !addr.0.is_page_start() {
+        return Err(errno!(INVAL, "unknown rights or no page boundary"));
+    }
+    if len.0 == 0 {
+        return Ok(());
+    }
+    task.mm().protect(PageRange::new(addr.0, len.0)?, prot(rights.0))
+}
+
+pub(crate) fn brk<P: Cpu>(task: &mut Task<P>, addr: Ptr) -> Result<GuestAddr> {
+    Ok(task.mm().brk(addr.0))
+}
+
+pub(crate) fn mremap<P: Cpu>(
+    task: &mut Task<P>,
+    old: Ptr,
+    old_size: Len,
+    new_size: Len,
+    flags: Word,
+    new: Ptr,
+) -> Result<GuestAddr> {
+    let place = match u32::try_from(flags.0) {
+        Ok(0) => RemapPlace::Stay,
+        Ok(raw::MREMAP_MAYMOVE) => RemapPlace::Move,
+        Ok(bits) if bits == raw::MREMAP_MAYMOVE | raw::MREMAP_FIXED => RemapPlace::Fixed(new.0),
+        _ => return Err(errno!(INVAL, "flags that do not go together")),
+    };
+    if new_size.0 == 0 {
+        return Err(errno!(INVAL, "the new length is 0"));
+    }
+    let old = PageRange::new(old.0, old_size.0).map_err(|error| {
+        if old_size.0 == 0 || !old.0.is_page_start() { error } else { errno!(FAULT, "nothing can be mapped there") }
+    })?;
+    task.mm().remap(old, new_size.0, place)
+}
+
+pub(crate) fn madvise<P: Cpu>(task: &mut Task<P>, addr: Ptr, length: Len, advice: Int) -> Result<()> {
+    let advice = match u32::try_from(advice.0).map_err(|_| errno!(INVAL, "unknown advice"))? {
+        raw::MADV_DONTNEED | raw::MADV_DONTNEED_LOCKED => Advice::DontNeed,
+        raw::MADV_FREE => Advice::Free,
+        raw::MADV_WILLNEED => Advice::WillNeed,
+        raw::MADV_POPULATE_READ => Advice::PopulateRead,
+        raw::MADV_POPULATE_WRITE => Advice::PopulateWrite,
+        raw::MADV_DONTFORK => Advice::DontFork,
+        raw::MADV_DOFORK => Advice::DoFork,
+        raw::MADV_WIPEONFORK => Advice::WipeOnFork,
+        raw::MADV_KEEPONFORK => Advice::KeepOnFork,
+        raw::MADV_NORMAL | raw::MADV_RANDOM | raw::MADV_SEQUENTIAL | raw::MADV_HUGEPAGE | raw::MADV_NOHUGEPAGE => Advice::Normal,
+        raw::MADV_MERGEABLE | raw::MADV_UNMERGEABLE | raw::MADV_DONTDUMP | raw::MADV_DODUMP => Advice::Normal,
+        raw::MADV_COLD | raw::MADV_PAGEOUT => Advice::Normal,
+        _ => return Err(errno!(INVAL, "unknown advice")),
+    };
+    if length.0 == 0 && addr.0.is_page_start() {
+        return Ok(());
+    }
+    task.mm().advise(PageRange::new(addr.0, length.0)?, advice)
+}
+
+pub(crate) fn mincore<P: Cpu>(task: &mut Task<P>, addr: Ptr, length: Len, vec: Ptr) -> Result<()> {
+    if !addr.0.is_page_start() {
+        return Err(errno!(INVAL, "no page boundary"));
+    }
+    if length.0 == 0 {
+        return Ok(());
+    }
+    let range = PageRange::new(addr.0, length.0)?;
+    let mut out = vec.0;
+    let mut from = range.start();
+    // A chunk at a time: no lock is held while the guest's memory is written, and no buffer has the guest's size.
+    while let Some(rest) = PageRange::between(from, range.end()) {
+        let chunk = PageRange::new(from, rest.bytes().min(CHUNK.saturating_mul(PAGE_SIZE)))?;
+        let mut bytes = [0u8; 512];
+        let mut slots = bytes.iter_mut();
+        task.mm().mincore(chunk, |present| {
+            if let Some(slot) = slots.next() {
+                *slot = u8::from(present);
+            }
+        })?;
+        let count = usize::try_from(chunk.count()).unwrap_or_default();
+        user::write_all::<P>(out, bytes.get(..count).unwrap_or_default())?;
+        out = out.plus(chunk.count())?;
+        from = chunk.end();
+    }
+    Ok(())
+}
+
+/// Pages that `mincore` looks at in one go.
+const CHUNK: u64 = 512;
+
+pub(crate) fn mlock<P: Cpu>(_task: &mut Task<P>, _addr: Ptr, _len: Len) -> Result<()> {
+    Ok(())
+}
+
+pub(crate) fn munlock<P: Cpu>(_task: &mut Task<P>, _addr: Ptr, _len: Len) -> Result<()> {
+    Ok(())
+}
+
+pub(crate) fn mlock2<P: Cpu>(_task: &mut Task<P>, _addr: Ptr, _len: Len, flags: Flags) -> Result<()> {
+    if flags.0 & !1 == 0 { Ok(()) } else { Err(errno!(INVAL, "unknown flags")) }
+}
+
+pub(crate) fn mlockall<P: Cpu>(_task: &mut Task<P>, flags: Flags) -> Result<()> {
+    if flags.0 == 0 || flags.0 & !7 != 0 { Err(errno!(INVAL, "unknown flags")) } else { Ok(()) }
+}
+
+pub(crate) fn munlockall<P: Cpu>(_task: &mut Task<P>) -> Result<()> {
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! Handlers, by family of man pages. Each reads like its page; what is common to all is in [`crate::dispatch`].
+//!
+//! The functions' documentation is the man page of their name; a comment says only where they differ or what is not evident.
+
+pub(crate) mod ids;
+pub(crate) mod limits;
+pub(crate) mod map;
+pub(crate) mod signals;
+pub(crate) mod task;
+pub(crate) mod time;
+
+use crate::signal::Cpu;
+use litebox_core::error::Result;
+use litebox_core::mm::{GuestAddr, UserBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Copies a structure out.
+fn put<P: Cpu, const N: usize>(addr: GuestAddr, value: &(impl IntoBytes + Immutable)) -> Result<()> {
+    let mut bytes = [0; N];
+    for (to, from) in bytes.iter_mut().zip(value.as_bytes()) {
+        *to = *from;
+    }
+    UserBytes::<P, N>::new(addr).write(&bytes)
+}
+
+/// Copies a structure in, once.
+fn take<P: Cpu, T: FromBytes, const N: usize>(addr: GuestAddr) -> Result<T> {
+    let bytes = UserBytes::<P, N>::new(addr).read()?;
+    T::read_from_bytes(&bytes).map_err(|_| litebox_core::errno!(FAULT, "a structure of another size"))
+}

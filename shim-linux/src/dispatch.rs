@@ -1,0 +1,257 @@
+//! The doors of the shim: a system call, a fault, the way back to ring 3.
+//!
+//! What is common to all calls is here and nowhere else: the row, the trace, the result in `rax`, restarts, signals.
+//! Hostile input: every register. Cost: a call without signals and trace is one table jump and three tests.
+
+use crate::signal::{
+    Cpu, DefaultAction, FRAME_BYTES, Fault, Handler, Info, Origin, SaFlags, SigSet, Signal, build, fpu_bytes_on_stack,
+    frame_of_return, restore, seal_fpu,
+};
+use crate::table::{self, Restart, Support};
+use crate::task::{After, End, Task};
+use crate::trace::{Call, Outcome};
+use crate::{errno as numbers, regs::Regs};
+use alloc::vec::Vec;
+use litebox_core::errno;
+use litebox_core::error::{Errno, Error, Result};
+use litebox_core::mm::{GUEST_END, GuestAddr, user};
+
+/// What the platform does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// Go on in ring 3 with the registers as they are.
+    Guest,
+    /// The task ended.
+    End(End),
+}
+
+/// Makes the system call that `regs` ask for.
+pub fn dispatch<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume {
+    let number = regs.number();
+    let raw = regs.args();
+    task.sp = regs.sp;
+    let result = match table::make(task, number, raw) {
+        Some(result) => result,
+        None => Err(unsupported(task, number, raw)),
+    };
+    if task.sandbox().is_traced() {
+        trace(task, number, raw, &result);
+    }
+    let mut interrupted = None;
+    match result {
+        Ok(value) => regs.ax = value,
+        Err(Error::Errno(errno, _)) => regs.ax = numbers::to_rax(errno),
+        Err(Error::Interrupted) => interrupted = Some(number),
+    }
+    match core::mem::take(&mut task.after) {
+        After::Return => {}
+        After::End(end) => return Resume::End(end),
+        After::SignalReturn => {
+            if let Err(end) = signal_return(task, regs) {
+                return end;
+            }
+        }
+    }
+    if interrupted.is_some() || task.may_have_signals() || task.saved_mask.is_some() {
+        return signals(task, regs, interrupted);
+    }
+    task.resume_deadline = None;
+    Resume::Guest
+}
+
+/// Turns a fault of the guest's instruction into its signal; the platform has tried to resolve it before.
+pub fn fault<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, fault: &Fault) -> Resume {
+    regs.orig_ax = u64::MAX;
+    let Some(info) = fault.signal() else { return Resume::Guest };
+    let addr = if fault.addr < GUEST_END { fault.addr } else { 0 };
+    task.fault = [fault.vector, fault.code, addr];
+    force(task, regs, info)
+}
+
+/// Delivers signals before ring 3 when the platform was asked to look: after a kick.
+pub fn before_guest<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume {
+    if task.may_have_signals() { signals(task, regs, None) } else { Resume::Guest }
+}
+
+/// Names an unsupported call, once for each number.
+#[cold]
+fn unsupported<P: Cpu>(task: &Task<P>, number: u64, raw: [u64; 6]) -> Error {
+    let row = table::row(number);
+    if task.sandbox().first_time(number) {
+        let reason = match row.map(|row| row.support) {
+            Some(Support::None(_, why)) => why,
+            _ => "no such call",
+        };
+        let name = row.map_or("syscall", |row| row.name);
+        P::log(format_args!(
+            "{}[{}] {name} ({number}): {reason} (docs/compatibility.md#{name}); reported once",
+            Name(&task.name),
+            task.tid()
+        ));
+    }
+    let _ = raw;
+    match row.map(|row| row.support) {
+        Some(Support::None(Errno::PERM, _)) => errno!(PERM, "not offered in a sandbox"),
+        _ => errno!(NOSYS, "not supported"),
+    }
+}
+
+/// A task's name as text.
+struct Name<'a>(&'a [u8; 16]);
+
+impl core::fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().take_while(|byte| **byte != 0).try_for_each(|byte| {
+            let shown = if byte.is_ascii_graphic() { char::from(*byte) } else { '?' };
+            core::fmt::Write::write_char(f, shown)
+        })
+    }
+}
+
+#[cold]
+fn trace<P: Cpu>(task: &Task<P>, number: u64, raw: [u64; 6], result: &Result<u64>) {
+    let call = Call { row: table::row(number), number, raw };
+    P::log(format_args!("{}[{}] {call}{}", Name(&task.name), task.tid(), Outcome(result)));
+}
+
+/// Sends a signal that the task cannot put off: blocked or ignored, it takes its default action.
+fn force<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: Info) -> Resume {
+    let action = task.process().with(|state| state.actions.get(info.signal));
+    if task.mask.contains(info.signal) || action.handler() == Handler::Ignore {
+        return Resume::End(End::Signal(info.signal.number()));
+    }
+    match act(task, regs, &info) {
+        Some(resume) => resume,
+        None => Resume::Guest,
+    }
+}
+
+/// Delivers what waits; `interrupted` is the call that was, whose fate depends on it.
+#[cold]
+fn signals<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, mut interrupted: Option<u64>) -> Resume {
+    while let Some(info) = task.next_signal() {
+        let action = task.process().with(|state| state.actions.get(info.signal));
+        if action.ignores(info.signal) {
+            continue;
+        }
+        if let (Handler::Function(_), Some(number)) = (action.handler(), interrupted) {
+            let restart = table::row(number).map_or(Restart::No, |row| row.restart);
+            task.resume_deadline = None;
+            if restart == Restart::IfAsked && action.flags().contains(SaFlags::RESTART) {
+                regs.rewind(number);
+            } else {
+                regs.ax = INTR;
+            }
+            interrupted = None;
+        }
+        if let Some(resume) = act(task, regs, &info) {
+            return resume;
+        }
+    }
+    if let Some(number) = interrupted {
+        // No handler ran: whatever can be made again is.
+        match table::row(number).map_or(Restart::No, |row| row.restart) {
+            Restart::No => regs.ax = INTR,
+            Restart::IfAsked | Restart::NoHandler | Restart::Block => regs.rewind(number),
+        }
+    } else {
+        task.resume_deadline = None;
+    }
+    if let Some(mask) = task.saved_mask.take() {
+        task.mask = mask;
+    }
+    Resume::Guest
+}
+
+/// `-EINTR`, which core's errors do not have: interruption is no errno there.
+const INTR: u64 = 0u64.wrapping_sub(linux_raw_sys::errno::EINTR as u64);
+
+/// Carries out the action of one signal; `None` means that the task goes on.
+fn act<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: &Info) -> Option<Resume> {
+    let signal = info.signal;
+    let action = task.process().with(|state| {
+        let action = state.actions.get(signal);
+        if matches!(action.handler(), Handler::Function(_)) && action.flags().contains(SaFlags::RESETHAND) {
+            state.actions.reset_handler(signal);
+        }
+        action
+    });
+    match action.handler() {
+        Handler::Ignore => None,
+        Handler::Default => match DefaultAction::of(signal) {
+            DefaultAction::Terminate | DefaultAction::Core => Some(Resume::End(End::Signal(signal.number()))),
+            // One process has nobody who could continue it: stops come with job control.
+            DefaultAction::Ignore | DefaultAction::Stop | DefaultAction::Continue => None,
+        },
+        Handler::Function(_) => {
+            let fault = core::mem::take(&mut task.fault);
+            let saved = task.saved_mask.take().unwrap_or(task.mask);
+            let built = build(regs, info, &action, &task.stack, (task.mask, saved), fault, P::fpu_bytes());
+            let stored = built.and_then(|built| {
+                let mut image = Vec::new();
+                let bytes = fpu_bytes_on_stack(P::fpu_bytes());
+                image.try_reserve_exact(bytes).map_err(|_| errno!(NOMEM))?;
+                image.resize(bytes, 0);
+                if let Some(state) = image.get_mut(..P::fpu_bytes()) {
+                    P::read_fpu(state);
+                }
+                seal_fpu(&mut image, P::fpu_features());
+                user::write_all::<P>(GuestAddr::new(built.fpu_at), &image)?;
+                user::write_all::<P>(GuestAddr::new(built.at), &built.bytes)?;
+                Ok(built)
+            });
+            let Ok(built) = stored else { return Some(no_frame(task, regs, signal)) };
+            *regs = built.regs;
+            task.mask = built.mask;
+            task.stack.delivered();
+            P::write_fpu(None);
+            None
+        }
+    }
+}
+
+/// A frame found no room: `SIGSEGV`, by default if that was the one, else by its handler.
+fn no_frame<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, signal: Signal) -> Resume {
+    if signal == Signal::SEGV {
+        return Resume::End(End::Signal(Signal::SEGV.number()));
+    }
+    force(task, regs, Info::new(Signal::SEGV, Info::SI_KERNEL, Origin::None))
+}
+
+/// Goes back to where a handler interrupted the task. See `sigreturn(2)`.
+fn signal_return<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> core::result::Result<(), Resume> {
+    let back = (|| {
+        let mut bytes = [0; FRAME_BYTES];
+        user::read_exact::<P>(GuestAddr::new(frame_of_return(regs)), &mut bytes)?;
+        let back = restore(&bytes).ok_or(errno!(FAULT, "no signal frame"))?;
+        // A jump above what ring 3 may have would fault in the kernel's return path on some processors.
+        if back.regs.ip >= GUEST_END {
+            return Err(errno!(FAULT, "a return to outside of the guest"));
+        }
+        if back.fpu_at == 0 {
+            P::write_fpu(None);
+            return Ok(back);
+        }
+        let mut image = Vec::new();
+        image.try_reserve_exact(P::fpu_bytes()).map_err(|_| errno!(NOMEM))?;
+        image.resize(P::fpu_bytes(), 0);
+        user::read_exact::<P>(GuestAddr::new(back.fpu_at), &mut image)?;
+        if P::write_fpu(Some(&image)) { Ok(back) } else { Err(errno!(FAULT, "a bad floating-point state")) }
+    })();
+    match back {
+        Ok(back) => {
+            *regs = back.regs;
+            task.mask = back.mask;
+            // As in Linux, a stack that cannot be set is left as it is.
+            let _ = task.stack.set(back.stack, regs.sp, crate::signal::MIN_SIGNAL_STACK);
+            Ok(())
+        }
+        Err(_) => {
+            task.mask = task.mask.difference(SigSet::SYNCHRONOUS);
+            match force(task, regs, Info::new(Signal::SEGV, Info::SI_KERNEL, Origin::None)) {
+                Resume::Guest => Ok(()),
+                end @ Resume::End(_) => Err(end),
+            }
+        }
+    }
+}

@@ -1,0 +1,541 @@
+//! The system calls of Linux on x86-64: one row each, from which dispatch, trace, docs/compatibility.md and the message about
+//! a missing call are made.
+//!
+//! A row: number, name, arguments with their types (`crate::args`), and how far it is supported:
+//! - `Full [handler, restart]`
+//! - `Partial [handler, restart, "what differs from Linux"]`
+//! - `None [errno, "why"]`
+//!
+//! Invariants: numbers ascend and names are Linux's (a test compares them with the kernel's headers); a handler takes just the
+//! row's arguments (else it does not compile). Cost: one jump through a table.
+
+use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
+use crate::calls::{ids, limits, map, signals, task, time};
+use crate::signal::Cpu;
+use crate::task::Task;
+use litebox_core::error::{Errno, Result};
+
+/// What becomes of a call that a signal interrupted before it did anything. See signal(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// `EINTR`. Linux: `EINTR`, or a call that never waits.
+    No,
+    /// Made again if the handler has `SA_RESTART`, or if there is none. Linux: `ERESTARTSYS`.
+    IfAsked,
+    /// Made again only if no handler ran. Linux: `ERESTARTNOHAND`.
+    NoHandler,
+    /// Made again, with the time that is left, only if no handler ran. Linux: `ERESTART_RESTARTBLOCK`.
+    Block,
+}
+
+/// How far a call is supported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// As in Linux.
+    Full,
+    /// As in Linux, but for this.
+    Partial(&'static str),
+    /// It only gives this errno, and why.
+    None(Errno, &'static str),
+}
+
+/// An argument of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArgRow {
+    /// Its name.
+    pub name: &'static str,
+    /// How it is shown.
+    pub kind: ArgKind,
+}
+
+/// A call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its number.
+    pub number: u16,
+    /// Its name, as in `asm/unistd_64.h`.
+    pub name: &'static str,
+    /// Its arguments; empty too for an unsupported call whose arguments are not described.
+    pub args: &'static [ArgRow],
+    /// What becomes of it when interrupted.
+    pub restart: Restart,
+    /// How far it is supported.
+    pub support: Support,
+}
+
+macro_rules! row {
+    ($number:literal $name:ident [$($args:tt)*] Full [$handler:path, $restart:ident]) => {
+        Row { number: $number, name: stringify!($name), args: &[$($args)*], restart: Restart::$restart, support: Support::Full }
+    };
+    ($number:literal $name:ident [$($args:tt)*] Partial [$handler:path, $restart:ident, $gap:literal]) => {
+        Row {
+            number: $number,
+            name: stringify!($name),
+            args: &[$($args)*],
+            restart: Restart::$restart,
+            support: Support::Partial($gap),
+        }
+    };
+    ($number:literal $name:ident [$($args:tt)*] None [$errno:ident, $why:literal]) => {
+        Row {
+            number: $number,
+            name: stringify!($name),
+            args: &[$($args)*],
+            restart: Restart::No,
+            support: Support::None(Errno::$errno, $why),
+        }
+    };
+}
+
+macro_rules! make {
+    ($task:ident $raw:ident ($($kind:ident)*) None [$($rest:tt)*]) => {
+        None
+    };
+    ($task:ident $raw:ident ($($kind:ident)*) $level:ident [$handler:path, $($rest:tt)*]) => {{
+        let mut raw = $raw.into_iter();
+        // Some calls take nothing from it.
+        let _ = &mut raw;
+        Some($handler($task, $(<$kind as Arg>::decode(raw.next().unwrap_or_default())),*).map(Value::to_rax))
+    }};
+}
+
+macro_rules! syscalls {
+    ($($number:literal $name:ident ($($arg:ident: $kind:ident),*) = $level:ident $rest:tt;)*) => {
+        /// Every call that Linux has on x86-64, in the order of their numbers.
+        pub static ROWS: &[Row] = &[$(
+            row!($number $name [$(ArgRow { name: stringify!($arg), kind: <$kind as Arg>::KIND }),*] $level $rest),
+        )*];
+
+        /// Makes call `number` with the registers `raw`; `None` for one that has no handler.
+        pub(crate) fn make<P: Cpu>(task: &mut Task<P>, number: u64, raw: [u64; 6]) -> Option<Result<u64>> {
+            match number {
+                $($number => make!(task raw ($($kind)*) $level $rest),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+#[rustfmt::skip]
+mod rows {
+use super::*;
+
+syscalls! {
+      0 read (fd: Fd, buf: Ptr, count: Len) = None [NOSYS, "not supported yet"];
+      1 write (fd: Fd, buf: Ptr, count: Len) = None [NOSYS, "not supported yet"];
+      2 open (path: Path, flags: Flags, mode: Mode) = None [NOSYS, "not supported yet"];
+      3 close (fd: Fd) = None [NOSYS, "not supported yet"];
+      4 stat (path: Path, buf: Ptr) = None [NOSYS, "not supported yet"];
+      5 fstat (fd: Fd, buf: Ptr) = None [NOSYS, "not supported yet"];
+      6 lstat (path: Path, buf: Ptr) = None [NOSYS, "not supported yet"];
+      7 poll (fds: Ptr, nfds: Count, timeout: Int) = None [NOSYS, "not supported yet"];
+      8 lseek (fd: Fd, offset: Offset, whence: Int) = None [NOSYS, "not supported yet"];
+      9 mmap (addr: Ptr, length: Len, prot: Word, flags: Word, fd: Fd, offset: Word) = Partial [map::mmap, No, "anonymous mappings only; a file is ENODEV; MAP_LOCKED and MAP_HUGETLB are accepted without effect"];
+     10 mprotect (addr: Ptr, len: Len, prot: Word) = Partial [map::mprotect, No, "PROT_GROWSDOWN and PROT_GROWSUP are EINVAL"];
+     11 munmap (addr: Ptr, length: Len) = Full [map::munmap, No];
+     12 brk (addr: Ptr) = Full [map::brk, No];
+     13 rt_sigaction (sig: Sig, act: Ptr, oldact: Ptr, size: Len) = Full [signals::rt_sigaction, No];
+     14 rt_sigprocmask (how: Int, set: Ptr, oldset: Ptr, size: Len) = Full [signals::rt_sigprocmask, No];
+     15 rt_sigreturn () = Full [signals::rt_sigreturn, No];
+     16 ioctl (fd: Fd, request: Flags, arg: Word) = None [NOSYS, "not supported yet"];
+     17 pread64 (fd: Fd, buf: Ptr, count: Len, offset: Offset) = None [NOSYS, "not supported yet"];
+     18 pwrite64 (fd: Fd, buf: Ptr, count: Len, offset: Offset) = None [NOSYS, "not supported yet"];
+     19 readv (fd: Fd, iov: Ptr, iovcnt: Len) = None [NOSYS, "not supported yet"];
+     20 writev (fd: Fd, iov: Ptr, iovcnt: Len) = None [NOSYS, "not supported yet"];
+     21 access (path: Path, mode: Int) = None [NOSYS, "not supported yet"];
+     22 pipe (fds: Ptr) = None [NOSYS, "not supported yet"];
+     23 select (nfds: Int, r: Ptr, w: Ptr, e: Ptr, timeout: Ptr) = None [NOSYS, "not supported yet"];
+     24 sched_yield () = Partial [task::sched_yield, No, "returns at once"];
+     25 mremap (old: Ptr, old_size: Len, new_size: Len, flags: Word, new: Ptr) = Partial [map::mremap, No, "MREMAP_DONTUNMAP is EINVAL"];
+     26 msync (addr: Ptr, length: Len, flags: Int) = None [NOSYS, "not supported yet"];
+     27 mincore (addr: Ptr, length: Len, vec: Ptr) = Full [map::mincore, No];
+     28 madvise (addr: Ptr, length: Len, advice: Int) = Partial [map::madvise, No, "advice about huge pages, merging and dumping is accepted without effect; MADV_REMOVE is EINVAL"];
+     29 shmget () = None [NOSYS, "not supported yet"];
+     30 shmat () = None [NOSYS, "not supported yet"];
+     31 shmctl () = None [NOSYS, "not supported yet"];
+     32 dup (fd: Fd) = None [NOSYS, "not supported yet"];
+     33 dup2 (old: Fd, new: Fd) = None [NOSYS, "not supported yet"];
+     34 pause () = None [NOSYS, "not supported yet"];
+     35 nanosleep (req: Ptr, rem: Ptr) = Full [time::nanosleep, Block];
+     36 getitimer (which: Int, value: Ptr) = None [NOSYS, "not supported yet"];
+     37 alarm (seconds: Count) = None [NOSYS, "not supported yet"];
+     38 setitimer (which: Int, new: Ptr, old: Ptr) = None [NOSYS, "not supported yet"];
+     39 getpid () = Full [ids::getpid, No];
+     40 sendfile (out: Fd, input: Fd, offset: Ptr, count: Len) = None [NOSYS, "not supported yet"];
+     41 socket (domain: Int, kind: Int, protocol: Int) = None [NOSYS, "not supported yet"];
+     42 connect (fd: Fd, addr: Ptr, len: Int) = None [NOSYS, "not supported yet"];
+     43 accept (fd: Fd, addr: Ptr, len: Ptr) = None [NOSYS, "not supported yet"];
+     44 sendto (fd: Fd, buf: Ptr, len: Len, flags: Flags, addr: Ptr, addrlen: Int) = None [NOSYS, "not supported yet"];
+     45 recvfrom (fd: Fd, buf: Ptr, len: Len, flags: Flags, addr: Ptr, addrlen: Ptr) = None [NOSYS, "not supported yet"];
+     46 sendmsg (fd: Fd, msg: Ptr, flags: Flags) = None [NOSYS, "not supported yet"];
+     47 recvmsg (fd: Fd, msg: Ptr, flags: Flags) = None [NOSYS, "not supported yet"];
+     48 shutdown (fd: Fd, how: Int) = None [NOSYS, "not supported yet"];
+     49 bind (fd: Fd, addr: Ptr, len: Int) = None [NOSYS, "not supported yet"];
+     50 listen (fd: Fd, backlog: Int) = None [NOSYS, "not supported yet"];
+     51 getsockname (fd: Fd, addr: Ptr, len: Ptr) = None [NOSYS, "not supported yet"];
+     52 getpeername (fd: Fd, addr: Ptr, len: Ptr) = None [NOSYS, "not supported yet"];
+     53 socketpair (domain: Int, kind: Int, protocol: Int, fds: Ptr) = None [NOSYS, "not supported yet"];
+     54 setsockopt (fd: Fd, level: Int, name: Int, value: Ptr, len: Int) = None [NOSYS, "not supported yet"];
+     55 getsockopt (fd: Fd, level: Int, name: Int, value: Ptr, len: Ptr) = None [NOSYS, "not supported yet"];
+     56 clone (flags: Word, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) = None [NOSYS, "not supported yet"];
+     57 fork () = None [NOSYS, "not supported yet"];
+     58 vfork () = None [NOSYS, "not supported yet"];
+     59 execve (path: Path, argv: Ptr, envp: Ptr) = None [NOSYS, "not supported yet"];
+     60 exit (status: Int) = Full [task::exit, No];
+     61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = None [NOSYS, "not supported yet"];
+     62 kill (pid: Pid, sig: Sig) = Partial [signals::kill, No, "a running task sees it at its next call; process groups other than the own are ESRCH"];
+     63 uname (buf: Ptr) = Full [ids::uname, No];
+     64 semget () = None [NOSYS, "not supported yet"];
+     65 semop () = None [NOSYS, "not supported yet"];
+     66 semctl () = None [NOSYS, "not supported yet"];
+     67 shmdt () = None [NOSYS, "not supported yet"];
+     68 msgget () = None [NOSYS, "not supported yet"];
+     69 msgsnd () = None [NOSYS, "not supported yet"];
+     70 msgrcv () = None [NOSYS, "not supported yet"];
+     71 msgctl () = None [NOSYS, "not supported yet"];
+     72 fcntl (fd: Fd, cmd: Int, arg: Word) = None [NOSYS, "not supported yet"];
+     73 flock (fd: Fd, operation: Int) = None [NOSYS, "not supported yet"];
+     74 fsync (fd: Fd) = None [NOSYS, "not supported yet"];
+     75 fdatasync (fd: Fd) = None [NOSYS, "not supported yet"];
+     76 truncate (path: Path, length: Offset) = None [NOSYS, "not supported yet"];
+     77 ftruncate (fd: Fd, length: Offset) = None [NOSYS, "not supported yet"];
+     78 getdents (fd: Fd, dirents: Ptr, count: Count) = None [NOSYS, "not supported yet"];
+     79 getcwd (buf: Ptr, size: Len) = None [NOSYS, "not supported yet"];
+     80 chdir (path: Path) = None [NOSYS, "not supported yet"];
+     81 fchdir (fd: Fd) = None [NOSYS, "not supported yet"];
+     82 rename (old: Path, new: Path) = None [NOSYS, "not supported yet"];
+     83 mkdir (path: Path, mode: Mode) = None [NOSYS, "not supported yet"];
+     84 rmdir (path: Path) = None [NOSYS, "not supported yet"];
+     85 creat (path: Path, mode: Mode) = None [NOSYS, "not supported yet"];
+     86 link (old: Path, new: Path) = None [NOSYS, "not supported yet"];
+     87 unlink (path: Path) = None [NOSYS, "not supported yet"];
+     88 symlink (target: Path, path: Path) = None [NOSYS, "not supported yet"];
+     89 readlink (path: Path, buf: Ptr, size: Int) = None [NOSYS, "not supported yet"];
+     90 chmod (path: Path, mode: Mode) = None [NOSYS, "not supported yet"];
+     91 fchmod (fd: Fd, mode: Mode) = None [NOSYS, "not supported yet"];
+     92 chown (path: Path, user: Id, group: Id) = None [NOSYS, "not supported yet"];
+     93 fchown (fd: Fd, user: Id, group: Id) = None [NOSYS, "not supported yet"];
+     94 lchown (path: Path, user: Id, group: Id) = None [NOSYS, "not supported yet"];
+     95 umask (mask: Mode) = None [NOSYS, "not supported yet"];
+     96 gettimeofday (tv: Ptr, tz: Ptr) = Full [time::gettimeofday, No];
+     97 getrlimit (resource: Count, limit: Ptr) = Full [limits::getrlimit, No];
+     98 getrusage (who: Int, usage: Ptr) = Partial [limits::getrusage, No, "all zero"];
+     99 sysinfo (info: Ptr) = Partial [limits::sysinfo, No, "loads and the number of processes are 0"];
+    100 times (buf: Ptr) = Partial [limits::times, No, "process times are zero"];
+    101 ptrace (request: Int, pid: Pid, addr: Ptr, data: Word) = None [NOSYS, "not supported yet"];
+    102 getuid () = Full [ids::getuid, No];
+    103 syslog () = None [NOSYS, "not supported yet"];
+    104 getgid () = Full [ids::getgid, No];
+    105 setuid (uid: Id) = Partial [ids::setuid, No, "a change to other ids than the present ones is EPERM"];
+    106 setgid (gid: Id) = Partial [ids::setgid, No, "a change to other ids than the present ones is EPERM"];
+    107 geteuid () = Full [ids::geteuid, No];
+    108 getegid () = Full [ids::getegid, No];
+    109 setpgid (pid: Pid, pgid: Pid) = None [NOSYS, "not supported yet"];
+    110 getppid () = Full [ids::getppid, No];
+    111 getpgrp () = Full [ids::getpgrp, No];
+    112 setsid () = None [NOSYS, "not supported yet"];
+    113 setreuid (ruid: Id, euid: Id) = Partial [ids::setreuid, No, "a change to other ids than the present ones is EPERM"];
+    114 setregid (rgid: Id, egid: Id) = Partial [ids::setregid, No, "a change to other ids than the present ones is EPERM"];
+    115 getgroups (size: Int, list: Ptr) = Full [ids::getgroups, No];
+    116 setgroups (size: Int, list: Ptr) = Partial [ids::setgroups, No, "always EPERM"];
+    117 setresuid (ruid: Id, euid: Id, suid: Id) = Partial [ids::setresuid, No, "a change to other ids than the present ones is EPERM"];
+    118 getresuid (ruid: Ptr, euid: Ptr, suid: Ptr) = Full [ids::getresuid, No];
+    119 setresgid (rgid: Id, egid: Id, sgid: Id) = Partial [ids::setresgid, No, "a change to other ids than the present ones is EPERM"];
+    120 getresgid (rgid: Ptr, egid: Ptr, sgid: Ptr) = Full [ids::getresgid, No];
+    121 getpgid (pid: Pid) = Full [ids::getpgid, No];
+    122 setfsuid () = None [NOSYS, "not supported yet"];
+    123 setfsgid () = None [NOSYS, "not supported yet"];
+    124 getsid (pid: Pid) = Full [ids::getsid, No];
+    125 capget () = None [NOSYS, "not supported yet"];
+    126 capset () = None [NOSYS, "not supported yet"];
+    127 rt_sigpending (set: Ptr, size: Len) = Full [signals::rt_sigpending, No];
+    128 rt_sigtimedwait (set: Ptr, info: Ptr, timeout: Ptr, size: Len) = None [NOSYS, "not supported yet"];
+    129 rt_sigqueueinfo (pid: Pid, sig: Sig, info: Ptr) = None [NOSYS, "not supported yet"];
+    130 rt_sigsuspend (mask: Ptr, size: Len) = None [NOSYS, "not supported yet"];
+    131 sigaltstack (new: Ptr, old: Ptr) = Full [signals::sigaltstack, No];
+    132 utime () = None [NOSYS, "not supported yet"];
+    133 mknod () = None [NOSYS, "not supported yet"];
+    134 uselib () = None [NOSYS, "Linux has it no more"];
+    135 personality (persona: Word) = Partial [task::personality, No, "PER_LINUX only"];
+    136 ustat () = None [NOSYS, "not supported yet"];
+    137 statfs (path: Path, buf: Ptr) = None [NOSYS, "not supported yet"];
+    138 fstatfs (fd: Fd, buf: Ptr) = None [NOSYS, "not supported yet"];
+    139 sysfs () = None [NOSYS, "not supported yet"];
+    140 getpriority () = None [NOSYS, "not supported yet"];
+    141 setpriority () = None [NOSYS, "not supported yet"];
+    142 sched_setparam () = None [NOSYS, "not supported yet"];
+    143 sched_getparam () = None [NOSYS, "not supported yet"];
+    144 sched_setscheduler () = None [NOSYS, "not supported yet"];
+    145 sched_getscheduler () = None [NOSYS, "not supported yet"];
+    146 sched_get_priority_max () = None [NOSYS, "not supported yet"];
+    147 sched_get_priority_min () = None [NOSYS, "not supported yet"];
+    148 sched_rr_get_interval () = None [NOSYS, "not supported yet"];
+    149 mlock (addr: Ptr, len: Len) = Partial [map::mlock, No, "accepted without effect: pages are never swapped out"];
+    150 munlock (addr: Ptr, len: Len) = Partial [map::munlock, No, "accepted without effect: pages are never swapped out"];
+    151 mlockall (flags: Flags) = Partial [map::mlockall, No, "accepted without effect: pages are never swapped out"];
+    152 munlockall () = Partial [map::munlockall, No, "accepted without effect: pages are never swapped out"];
+    153 vhangup () = None [PERM, "a sandbox does not change its host"];
+    154 modify_ldt () = None [NOSYS, "16-bit and call-gate segments are not offered"];
+    155 pivot_root () = None [NOSYS, "not supported yet"];
+    156 _sysctl () = None [NOSYS, "Linux has it no more"];
+    157 prctl (option: Int, arg2: Word, arg3: Word, arg4: Word, arg5: Word) = Partial [task::prctl, No, "PR_SET_NAME, PR_GET_NAME, PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_GET_NO_NEW_PRIVS, PR_SET_NO_NEW_PRIVS"];
+    158 arch_prctl (option: Int, addr: Ptr) = Partial [task::arch_prctl, No, "ARCH_SET_FS, ARCH_GET_FS, ARCH_SET_GS, ARCH_GET_GS"];
+    159 adjtimex () = None [PERM, "a sandbox does not change its host"];
+    160 setrlimit (resource: Count, limit: Ptr) = Partial [limits::setrlimit, No, "kept; RLIMIT_STACK and the argument limit are enforced"];
+    161 chroot (path: Path) = None [NOSYS, "not supported yet"];
+    162 sync () = None [NOSYS, "not supported yet"];
+    163 acct () = None [PERM, "a sandbox does not change its host"];
+    164 settimeofday () = None [PERM, "a sandbox does not change its host"];
+    165 mount (source: Path, target: Path, kind: Ptr, flags: Word, data: Ptr) = None [NOSYS, "not supported yet"];
+    166 umount2 (target: Path, flags: Flags) = None [NOSYS, "not supported yet"];
+    167 swapon () = None [PERM, "a sandbox does not change its host"];
+    168 swapoff () = None [PERM, "a sandbox does not change its host"];
+    169 reboot () = None [PERM, "a sandbox does not change its host"];
+    170 sethostname (name: Ptr, len: Len) = None [NOSYS, "not supported yet"];
+    171 setdomainname () = None [NOSYS, "not supported yet"];
+    172 iopl () = None [PERM, "a sandbox does not change its host"];
+    173 ioperm () = None [PERM, "a sandbox does not change its host"];
+    174 create_module () = None [NOSYS, "Linux has it no more"];
+    175 init_module () = None [PERM, "a sandbox does not change its host"];
+    176 delete_module () = None [PERM, "a sandbox does not change its host"];
+    177 get_kernel_syms () = None [NOSYS, "Linux has it no more"];
+    178 query_module () = None [NOSYS, "Linux has it no more"];
+    179 quotactl () = None [PERM, "a sandbox does not change its host"];
+    180 nfsservctl () = None [NOSYS, "Linux has it no more"];
+    181 getpmsg () = None [NOSYS, "Linux has it no more"];
+    182 putpmsg () = None [NOSYS, "Linux has it no more"];
+    183 afs_syscall () = None [NOSYS, "Linux has it no more"];
+    184 tuxcall () = None [NOSYS, "Linux has it no more"];
+    185 security () = None [NOSYS, "Linux has it no more"];
+    186 gettid () = Full [ids::gettid, No];
+    187 readahead () = None [NOSYS, "not supported yet"];
+    188 setxattr () = None [NOSYS, "not supported yet"];
+    189 lsetxattr () = None [NOSYS, "not supported yet"];
+    190 fsetxattr () = None [NOSYS, "not supported yet"];
+    191 getxattr () = None [NOSYS, "not supported yet"];
+    192 lgetxattr () = None [NOSYS, "not supported yet"];
+    193 fgetxattr () = None [NOSYS, "not supported yet"];
+    194 listxattr () = None [NOSYS, "not supported yet"];
+    195 llistxattr () = None [NOSYS, "not supported yet"];
+    196 flistxattr () = None [NOSYS, "not supported yet"];
+    197 removexattr () = None [NOSYS, "not supported yet"];
+    198 lremovexattr () = None [NOSYS, "not supported yet"];
+    199 fremovexattr () = None [NOSYS, "not supported yet"];
+    200 tkill (tid: Pid, sig: Sig) = Partial [signals::tkill, No, "a running task sees it at its next call"];
+    201 time (t: Ptr) = Full [time::time, No];
+    202 futex (word: Ptr, op: Flags, value: Count, timeout: Ptr, word2: Ptr, value3: Count) = None [NOSYS, "not supported yet"];
+    203 sched_setaffinity (pid: Pid, size: Count, mask: Ptr) = None [NOSYS, "not supported yet"];
+    204 sched_getaffinity (pid: Pid, size: Count, mask: Ptr) = Partial [task::sched_getaffinity, No, "always processor 0"];
+    205 set_thread_area () = None [NOSYS, "Linux has it no more"];
+    206 io_setup () = None [NOSYS, "not supported yet"];
+    207 io_destroy () = None [NOSYS, "not supported yet"];
+    208 io_getevents () = None [NOSYS, "not supported yet"];
+    209 io_submit () = None [NOSYS, "not supported yet"];
+    210 io_cancel () = None [NOSYS, "not supported yet"];
+    211 get_thread_area () = None [NOSYS, "Linux has it no more"];
+    212 lookup_dcookie () = None [NOSYS, "Linux has it no more"];
+    213 epoll_create (size: Int) = None [NOSYS, "not supported yet"];
+    214 epoll_ctl_old () = None [NOSYS, "Linux has it no more"];
+    215 epoll_wait_old () = None [NOSYS, "Linux has it no more"];
+    216 remap_file_pages () = None [NOSYS, "not supported yet"];
+    217 getdents64 (fd: Fd, dirents: Ptr, count: Count) = None [NOSYS, "not supported yet"];
+    218 set_tid_address (tid: Ptr) = Full [task::set_tid_address, No];
+    219 restart_syscall () = None [NOSYS, "not supported yet"];
+    220 semtimedop () = None [NOSYS, "not supported yet"];
+    221 fadvise64 (fd: Fd, offset: Offset, len: Len, advice: Int) = None [NOSYS, "not supported yet"];
+    222 timer_create () = None [NOSYS, "not supported yet"];
+    223 timer_settime () = None [NOSYS, "not supported yet"];
+    224 timer_gettime () = None [NOSYS, "not supported yet"];
+    225 timer_getoverrun () = None [NOSYS, "not supported yet"];
+    226 timer_delete () = None [NOSYS, "not supported yet"];
+    227 clock_settime (clock: Int, tp: Ptr) = None [PERM, "a sandbox does not change its host"];
+    228 clock_gettime (clock: Int, tp: Ptr) = Partial [time::clock_gettime, No, "process and thread CPU clocks are EINVAL"];
+    229 clock_getres (clock: Int, res: Ptr) = Partial [time::clock_getres, No, "process and thread CPU clocks are EINVAL"];
+    230 clock_nanosleep (clock: Int, flags: Flags, req: Ptr, rem: Ptr) = Partial [time::clock_nanosleep, Block, "process CPU clocks are EINVAL"];
+    231 exit_group (status: Int) = Full [task::exit_group, No];
+    232 epoll_wait (fd: Fd, events: Ptr, max: Int, timeout: Int) = None [NOSYS, "not supported yet"];
+    233 epoll_ctl (epfd: Fd, op: Int, fd: Fd, event: Ptr) = None [NOSYS, "not supported yet"];
+    234 tgkill (pid: Pid, tid: Pid, sig: Sig) = Partial [signals::tgkill, No, "a running task sees it at its next call"];
+    235 utimes () = None [NOSYS, "not supported yet"];
+    236 vserver () = None [NOSYS, "Linux has it no more"];
+    237 mbind () = None [NOSYS, "not supported yet"];
+    238 set_mempolicy () = None [NOSYS, "not supported yet"];
+    239 get_mempolicy () = None [NOSYS, "not supported yet"];
+    240 mq_open () = None [NOSYS, "not supported yet"];
+    241 mq_unlink () = None [NOSYS, "not supported yet"];
+    242 mq_timedsend () = None [NOSYS, "not supported yet"];
+    243 mq_timedreceive () = None [NOSYS, "not supported yet"];
+    244 mq_notify () = None [NOSYS, "not supported yet"];
+    245 mq_getsetattr () = None [NOSYS, "not supported yet"];
+    246 kexec_load () = None [PERM, "a sandbox does not change its host"];
+    247 waitid (which: Int, pid: Pid, info: Ptr, options: Flags, rusage: Ptr) = None [NOSYS, "not supported yet"];
+    248 add_key () = None [NOSYS, "not supported yet"];
+    249 request_key () = None [NOSYS, "not supported yet"];
+    250 keyctl () = None [NOSYS, "not supported yet"];
+    251 ioprio_set () = None [NOSYS, "not supported yet"];
+    252 ioprio_get () = None [NOSYS, "not supported yet"];
+    253 inotify_init () = None [NOSYS, "not supported yet"];
+    254 inotify_add_watch () = None [NOSYS, "not supported yet"];
+    255 inotify_rm_watch () = None [NOSYS, "not supported yet"];
+    256 migrate_pages () = None [NOSYS, "not supported yet"];
+    257 openat (dir: DirFd, path: Path, flags: Flags, mode: Mode) = None [NOSYS, "not supported yet"];
+    258 mkdirat (dir: DirFd, path: Path, mode: Mode) = None [NOSYS, "not supported yet"];
+    259 mknodat () = None [NOSYS, "not supported yet"];
+    260 fchownat () = None [NOSYS, "not supported yet"];
+    261 futimesat () = None [NOSYS, "not supported yet"];
+    262 newfstatat (dir: DirFd, path: Path, buf: Ptr, flags: Flags) = None [NOSYS, "not supported yet"];
+    263 unlinkat (dir: DirFd, path: Path, flags: Flags) = None [NOSYS, "not supported yet"];
+    264 renameat (olddir: DirFd, old: Path, newdir: DirFd, new: Path) = None [NOSYS, "not supported yet"];
+    265 linkat (olddir: DirFd, old: Path, newdir: DirFd, new: Path, flags: Flags) = None [NOSYS, "not supported yet"];
+    266 symlinkat (target: Path, dir: DirFd, path: Path) = None [NOSYS, "not supported yet"];
+    267 readlinkat (dir: DirFd, path: Path, buf: Ptr, size: Int) = None [NOSYS, "not supported yet"];
+    268 fchmodat (dir: DirFd, path: Path, mode: Mode) = None [NOSYS, "not supported yet"];
+    269 faccessat (dir: DirFd, path: Path, mode: Int) = None [NOSYS, "not supported yet"];
+    270 pselect6 (nfds: Int, r: Ptr, w: Ptr, e: Ptr, timeout: Ptr, mask: Ptr) = None [NOSYS, "not supported yet"];
+    271 ppoll (fds: Ptr, nfds: Count, timeout: Ptr, mask: Ptr, size: Len) = None [NOSYS, "not supported yet"];
+    272 unshare () = None [NOSYS, "not supported yet"];
+    273 set_robust_list (head: Ptr, len: Len) = Partial [task::set_robust_list, No, "kept, and not walked at the end"];
+    274 get_robust_list (pid: Pid, head: Ptr, len: Ptr) = None [NOSYS, "not supported yet"];
+    275 splice () = None [NOSYS, "not supported yet"];
+    276 tee () = None [NOSYS, "not supported yet"];
+    277 sync_file_range () = None [NOSYS, "not supported yet"];
+    278 vmsplice () = None [NOSYS, "not supported yet"];
+    279 move_pages () = None [NOSYS, "not supported yet"];
+    280 utimensat (dir: DirFd, path: Path, times: Ptr, flags: Flags) = None [NOSYS, "not supported yet"];
+    281 epoll_pwait () = None [NOSYS, "not supported yet"];
+    282 signalfd () = None [NOSYS, "not supported yet"];
+    283 timerfd_create () = None [NOSYS, "not supported yet"];
+    284 eventfd () = None [NOSYS, "not supported yet"];
+    285 fallocate () = None [NOSYS, "not supported yet"];
+    286 timerfd_settime () = None [NOSYS, "not supported yet"];
+    287 timerfd_gettime () = None [NOSYS, "not supported yet"];
+    288 accept4 () = None [NOSYS, "not supported yet"];
+    289 signalfd4 () = None [NOSYS, "not supported yet"];
+    290 eventfd2 (count: Count, flags: Flags) = None [NOSYS, "not supported yet"];
+    291 epoll_create1 (flags: Flags) = None [NOSYS, "not supported yet"];
+    292 dup3 (old: Fd, new: Fd, flags: Flags) = None [NOSYS, "not supported yet"];
+    293 pipe2 (fds: Ptr, flags: Flags) = None [NOSYS, "not supported yet"];
+    294 inotify_init1 () = None [NOSYS, "not supported yet"];
+    295 preadv (fd: Fd, iov: Ptr, iovcnt: Len, low: Word, high: Word) = None [NOSYS, "not supported yet"];
+    296 pwritev (fd: Fd, iov: Ptr, iovcnt: Len, low: Word, high: Word) = None [NOSYS, "not supported yet"];
+    297 rt_tgsigqueueinfo () = None [NOSYS, "not supported yet"];
+    298 perf_event_open () = None [NOSYS, "a sandbox has no hardware counters"];
+    299 recvmmsg () = None [NOSYS, "not supported yet"];
+    300 fanotify_init () = None [NOSYS, "not supported yet"];
+    301 fanotify_mark () = None [NOSYS, "not supported yet"];
+    302 prlimit64 (pid: Pid, resource: Count, new: Ptr, old: Ptr) = Partial [limits::prlimit64, No, "kept; RLIMIT_STACK and the argument limit are enforced"];
+    303 name_to_handle_at () = None [NOSYS, "not supported yet"];
+    304 open_by_handle_at () = None [NOSYS, "not supported yet"];
+    305 clock_adjtime () = None [PERM, "a sandbox does not change its host"];
+    306 syncfs () = None [NOSYS, "not supported yet"];
+    307 sendmmsg () = None [NOSYS, "not supported yet"];
+    308 setns () = None [NOSYS, "not supported yet"];
+    309 getcpu (cpu: Ptr, node: Ptr) = Partial [task::getcpu, No, "always processor 0 of node 0"];
+    310 process_vm_readv () = None [NOSYS, "not supported yet"];
+    311 process_vm_writev () = None [NOSYS, "not supported yet"];
+    312 kcmp () = None [NOSYS, "not supported yet"];
+    313 finit_module () = None [PERM, "a sandbox does not change its host"];
+    314 sched_setattr () = None [NOSYS, "not supported yet"];
+    315 sched_getattr () = None [NOSYS, "not supported yet"];
+    316 renameat2 (olddir: DirFd, old: Path, newdir: DirFd, new: Path, flags: Flags) = None [NOSYS, "not supported yet"];
+    317 seccomp () = None [NOSYS, "not supported yet"];
+    318 getrandom (buf: Ptr, len: Len, flags: Flags) = Full [task::getrandom, No];
+    319 memfd_create (name: Path, flags: Flags) = None [NOSYS, "not supported yet"];
+    320 kexec_file_load () = None [PERM, "a sandbox does not change its host"];
+    321 bpf () = None [NOSYS, "no programs run in the kernel for a guest"];
+    322 execveat (dir: DirFd, path: Path, argv: Ptr, envp: Ptr, flags: Flags) = None [NOSYS, "not supported yet"];
+    323 userfaultfd () = None [NOSYS, "not supported yet"];
+    324 membarrier () = None [NOSYS, "not supported yet"];
+    325 mlock2 (addr: Ptr, len: Len, flags: Flags) = Partial [map::mlock2, No, "accepted without effect: pages are never swapped out"];
+    326 copy_file_range () = None [NOSYS, "not supported yet"];
+    327 preadv2 () = None [NOSYS, "not supported yet"];
+    328 pwritev2 () = None [NOSYS, "not supported yet"];
+    329 pkey_mprotect () = None [NOSYS, "not supported yet"];
+    330 pkey_alloc () = None [NOSYS, "not supported yet"];
+    331 pkey_free () = None [NOSYS, "not supported yet"];
+    332 statx (dir: DirFd, path: Path, flags: Flags, mask: Flags, buf: Ptr) = None [NOSYS, "not supported yet"];
+    333 io_pgetevents () = None [NOSYS, "not supported yet"];
+    334 rseq (area: Ptr, len: Count, flags: Flags, signature: Flags) = None [NOSYS, "not supported yet"];
+    335 uretprobe () = None [NOSYS, "no programs run in the kernel for a guest"];
+    424 pidfd_send_signal () = None [NOSYS, "not supported yet"];
+    425 io_uring_setup () = None [NOSYS, "its queues would be a second door"];
+    426 io_uring_enter () = None [NOSYS, "its queues would be a second door"];
+    427 io_uring_register () = None [NOSYS, "its queues would be a second door"];
+    428 open_tree () = None [NOSYS, "not supported yet"];
+    429 move_mount () = None [NOSYS, "not supported yet"];
+    430 fsopen () = None [NOSYS, "not supported yet"];
+    431 fsconfig () = None [NOSYS, "not supported yet"];
+    432 fsmount () = None [NOSYS, "not supported yet"];
+    433 fspick () = None [NOSYS, "not supported yet"];
+    434 pidfd_open () = None [NOSYS, "not supported yet"];
+    435 clone3 (args: Ptr, size: Len) = None [NOSYS, "not supported yet"];
+    436 close_range (first: Count, last: Count, flags: Flags) = None [NOSYS, "not supported yet"];
+    437 openat2 (dir: DirFd, path: Path, how: Ptr, size: Len) = None [NOSYS, "not supported yet"];
+    438 pidfd_getfd () = None [NOSYS, "not supported yet"];
+    439 faccessat2 (dir: DirFd, path: Path, mode: Int, flags: Flags) = None [NOSYS, "not supported yet"];
+    440 process_madvise () = None [NOSYS, "not supported yet"];
+    441 epoll_pwait2 () = None [NOSYS, "not supported yet"];
+    442 mount_setattr () = None [NOSYS, "not supported yet"];
+    443 quotactl_fd () = None [PERM, "a sandbox does not change its host"];
+    444 landlock_create_ruleset () = None [NOSYS, "not supported yet"];
+    445 landlock_add_rule () = None [NOSYS, "not supported yet"];
+    446 landlock_restrict_self () = None [NOSYS, "not supported yet"];
+    447 memfd_secret () = None [NOSYS, "not supported yet"];
+    448 process_mrelease () = None [NOSYS, "not supported yet"];
+    449 futex_waitv () = None [NOSYS, "not supported yet"];
+    450 set_mempolicy_home_node () = None [NOSYS, "not supported yet"];
+    451 cachestat () = None [NOSYS, "not supported yet"];
+    452 fchmodat2 () = None [NOSYS, "not supported yet"];
+    453 map_shadow_stack () = None [NOSYS, "not supported yet"];
+    454 futex_wake () = None [NOSYS, "not supported yet"];
+    455 futex_wait () = None [NOSYS, "not supported yet"];
+    456 futex_requeue () = None [NOSYS, "not supported yet"];
+    457 statmount () = None [NOSYS, "not supported yet"];
+    458 listmount () = None [NOSYS, "not supported yet"];
+    459 lsm_get_self_attr () = None [NOSYS, "not supported yet"];
+    460 lsm_set_self_attr () = None [NOSYS, "not supported yet"];
+    461 lsm_list_modules () = None [NOSYS, "not supported yet"];
+    462 mseal () = None [NOSYS, "not supported yet"];
+    463 setxattrat () = None [NOSYS, "not supported yet"];
+    464 getxattrat () = None [NOSYS, "not supported yet"];
+    465 listxattrat () = None [NOSYS, "not supported yet"];
+    466 removexattrat () = None [NOSYS, "not supported yet"];
+    467 open_tree_attr () = None [NOSYS, "not supported yet"];
+    468 file_getattr () = None [NOSYS, "not supported yet"];
+    469 file_setattr () = None [NOSYS, "not supported yet"];
+}
+}
+
+pub use rows::ROWS;
+pub(crate) use rows::make;
+
+/// The row of call `number`, if Linux has one.
+#[must_use]
+pub fn row(number: u64) -> Option<&'static Row> {
+    let number = u16::try_from(number).ok()?;
+    ROWS.binary_search_by_key(&number, |row| row.number).ok().and_then(|at| ROWS.get(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use linux_raw_sys::general as raw;
+
+    #[test]
+    fn numbers_ascend_and_are_those_of_the_headers() {
+        assert!(ROWS.is_sorted_by(|a, b| a.number < b.number));
+        for (name, number) in [
+            ("read", raw::__NR_read),
+            ("uretprobe", raw::__NR_uretprobe),
+            ("pidfd_send_signal", raw::__NR_pidfd_send_signal),
+            ("clone3", raw::__NR_clone3),
+            ("file_setattr", raw::__NR_file_setattr),
+        ] {
+            assert_eq!(row(u64::from(number)).unwrap().name, name);
+        }
+        assert_eq!(ROWS.len(), 382);
+        for number in [336, 423, 470, 511, 0x4000_0000, 0x1_0000, u64::MAX] {
+            assert!(row(number).is_none());
+        }
+    }
+}
