@@ -15,14 +15,14 @@
 use crate::flat::FlatImage;
 use crate::mm::space::Space;
 use crate::sys;
-use crate::trap::signal::mask;
+use crate::trap::{clone, signal::mask};
 use core::ffi::c_void;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use kernel::prelude::*;
-use kernel::sync::{Arc, SpinLock};
+use kernel::sync::{Arc, ArcBorrow, SpinLock};
 
 /// SYSCALL_DISPATCH_FILTER_BLOCK of linux/prctl.h.
 const BLOCK: u8 = 1;
@@ -35,6 +35,8 @@ pub(crate) struct Guest {
     /// First, because the kernel reads the selector's first byte.
     block: u8,
     task: AtomicPtr<sys::task_struct>,
+    /// The clone under way, if any; set and cleared by the carrier itself.
+    pub(crate) request: AtomicPtr<clone::Request>,
     sandbox: Arc<Sandbox>,
     /// Last: dropping it may drop the module's last reference, though never before this task has left the module's text.
     space: Space,
@@ -51,7 +53,7 @@ impl Guest {
     /// # Errors
     /// ENOMEM.
     pub(crate) fn new(sandbox: Arc<Sandbox>, space: Space) -> Result<Arc<Self>> {
-        let guest = Self { block: BLOCK, task: AtomicPtr::new(ptr::null_mut()), sandbox, space };
+        let guest = Self { block: BLOCK, task: AtomicPtr::new(ptr::null_mut()), request: AtomicPtr::new(ptr::null_mut()), sandbox, space };
         Ok(Arc::new(guest, GFP_KERNEL_ACCOUNT)?)
     }
 
@@ -61,7 +63,7 @@ impl Guest {
     }
 
     /// The sandbox it is in.
-    pub(crate) fn sandbox(&self) -> &Sandbox {
+    pub(crate) fn sandbox(&self) -> &Arc<Sandbox> {
         &self.sandbox
     }
 
@@ -161,6 +163,14 @@ impl Sandbox {
 /// The guest of the current task, as long as this task does not return to its own code.
 pub(crate) struct Current(NonNull<Guest>, PhantomData<*mut ()>);
 
+impl Current {
+    /// A reference of its own.
+    pub(crate) fn reference(&self) -> Arc<Guest> {
+        // SAFETY: The pointer came from `Arc::into_raw` in `enter`, and the task's reference outlives the borrow.
+        unsafe { ArcBorrow::from_raw(self.0.as_ptr().cast_const()) }.into()
+    }
+}
+
 impl Deref for Current {
     type Target = Guest;
 
@@ -172,7 +182,7 @@ impl Deref for Current {
 }
 
 /// The current task.
-fn task() -> *mut sys::task_struct {
+pub(crate) fn task() -> *mut sys::task_struct {
     // SAFETY: May be asked anywhere.
     unsafe { sys::get_current() }
 }
@@ -268,13 +278,18 @@ pub(crate) fn enter_current(guest: Arc<Guest>) -> Result {
 /// Called by the tracepoint.
 pub(crate) unsafe extern "C" fn on_fork(_data: *mut c_void, parent: *mut sys::task_struct, child: *mut sys::task_struct) {
     // SAFETY: The parent is current.
-    if unsafe { guest_of(parent) }.is_some() {
+    if let Some(guest) = unsafe { guest_of(parent) } {
         // The copy of the selector is not the child's. (The work bit is not copied.)
         // SAFETY: The child has not run; nobody else writes its settings.
         unsafe { (*child).syscall_dispatch.selector = ptr::null_mut() };
-        // No carrier forks yet. One that did so unseen would run outside the sandbox, so it must not run.
-        // SAFETY: The child is alive and has not run.
-        unsafe { sys::send_sig(sys::SIGKILL as i32, child, 1) };
+        // SAFETY: The parent, current, owns a reference.
+        let guest = unsafe { guest.as_ref() };
+        // SAFETY: The probe's child, whose selector is clear.
+        if !unsafe { clone::adopt(guest, child) } {
+            // Not ours, or the sandbox has ended: it must not run outside.
+            // SAFETY: The child is alive and has not run.
+            unsafe { sys::send_sig(sys::SIGKILL as i32, child, 1) };
+        }
     }
 }
 

@@ -8,7 +8,7 @@ pub(crate) use generated::*;
 pub(crate) use kernel::bindings::*;
 
 #[expect(improper_ctypes, reason = "empty structures such as lock_class_key lie behind pointers only")]
-#[expect(unreachable_pub, dead_code, missing_docs, reason = "generated from C")]
+#[expect(unreachable_pub, dead_code, reason = "generated from C")]
 mod generated {
     use kernel::bindings::*;
     use kernel::ffi;

@@ -3,6 +3,7 @@
 //!
 //! `entry` is the assembly between the kernel and `syscall` and `signal`; `hooks` puts it in place and takes it away.
 
+pub(crate) mod clone;
 pub(crate) mod entry;
 pub(crate) mod hooks;
 pub(crate) mod signal;

@@ -6,7 +6,10 @@
 //! Cost: this is the hot path; nothing here but the look-up and the shim.
 
 use super::entry::Answer;
-use crate::carrier::{self, Guest};
+use super::clone::{self, Birth, Kind};
+use crate::bases::UserBase;
+use crate::carrier::{self, Current, Guest};
+use crate::mm::space::Space;
 use crate::sys;
 use kernel::prelude::*;
 
@@ -28,15 +31,39 @@ pub(crate) enum Outcome {
 
 /// **The seam to the shim**: everything above this function is the trap, everything below is Linux's meaning of the call.
 /// `litebox_shim_linux::dispatch` belongs here; until it does, a guest can end and every other call is not implemented.
-fn dispatch(_guest: &Guest, regs: &mut sys::pt_regs) -> Outcome {
+fn dispatch(guest: &Current, regs: &mut sys::pt_regs) -> Outcome {
     match regs.orig_ax {
         sys::HOST_EXIT => Outcome::Exit { group: false, status: regs.di },
         sys::HOST_EXIT_GROUP => Outcome::Exit { group: true, status: regs.di },
+        sys::HOST_CLONE => match bring_up_clone(guest, regs) {
+            Ok(()) => Outcome::Host,
+            Err(error) => {
+                regs.ax = carrier::result(Err(error));
+                Outcome::Resume
+            }
+        },
         _ => {
             regs.ax = carrier::result(Err(ENOSYS));
             Outcome::Resume
         }
     }
+}
+
+/// Bring-up: a thread (CLONE_THREAD) or a process that shares the flat image; flags, stack and TLS as in clone(2). Goes with the shim.
+fn bring_up_clone(guest: &Current, regs: &mut sys::pt_regs) -> Result {
+    let flags = u32::try_from(regs.di)?;
+    let kind = if flags & sys::CLONE_THREAD != 0 { Kind::Thread } else { Kind::Process };
+    let space = match kind {
+        Kind::Thread => guest.space().clone(),
+        Kind::Process => Space::new(guest.sandbox().clone())?,
+    };
+    let fs = if flags & sys::CLONE_SETTLS != 0 { Some(UserBase::new(regs.r8 as u64).ok_or(EPERM)?) } else { None };
+    let mut child = clone::child_registers(regs);
+    if regs.si != 0 {
+        child.sp = regs.si;
+    }
+    let child = Birth { guest: Guest::new(guest.sandbox().clone(), space)?, kind, regs: child, fs, id: 2 };
+    clone::start(guest, regs, child)
 }
 
 /// Called by the trampoline in place of `syscall_user_dispatch(regs)`.
