@@ -22,8 +22,10 @@ fn below_end(addr: GuestAddr, len: usize) -> usize {
     usize::try_from(room).map_or(len, |room| room.min(len))
 }
 
-/// As [`UserCopy::from_guest`], within guest memory.
-fn copy_in<P: UserCopy>(dst: &mut [u8], src: GuestAddr) -> usize {
+/// Copies from guest memory; returns how many bytes came before what a guest cannot have mapped or a fault that could not be
+/// resolved. All other reads of guest memory are made of this.
+#[must_use]
+pub fn copy_in<P: UserCopy>(dst: &mut [u8], src: GuestAddr) -> usize {
     let len = below_end(src, dst.len());
     match dst.get_mut(..len) {
         Some(dst) if !dst.is_empty() => P::from_guest(dst, src).min(len),
@@ -31,8 +33,10 @@ fn copy_in<P: UserCopy>(dst: &mut [u8], src: GuestAddr) -> usize {
     }
 }
 
-/// As [`UserCopy::to_guest`], within guest memory.
-fn copy_out<P: UserCopy>(dst: GuestAddr, src: &[u8]) -> usize {
+/// Copies to guest memory; returns how many bytes went before what a guest cannot have mapped or a fault that could not be
+/// resolved. All other writes of guest memory are made of this.
+#[must_use]
+pub fn copy_out<P: UserCopy>(dst: GuestAddr, src: &[u8]) -> usize {
     let len = below_end(dst, src.len());
     match src.get(..len) {
         Some(src) if !src.is_empty() => P::to_guest(dst, src).min(len),

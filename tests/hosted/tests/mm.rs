@@ -103,7 +103,7 @@ impl MapSource<Hosted> for File {
 }
 
 fn map_file(space: &Space, file: &Arc<File>, range: PageRange, index: u64, flags: MapFlags, prot: Prot) {
-    let source: Arc<dyn MapSource<Hosted>> = Arc::clone(file) as _;
+    let source: Arc<dyn MapSource<Hosted>> = Arc::<File>::clone(file);
     let backing = Backing::Source { source, index };
     space.map(MapRequest { backing, flags, ..request(range, prot) }).unwrap();
 }
@@ -590,7 +590,7 @@ fn a_page_that_its_file_drops_stays_alive_while_it_is_shown() {
     drop(child);
     // Made shorter: gone at once, private copies too, and what is left is read anew.
     file.size.store(3 * PAGE_SIZE, Ordering::SeqCst);
-    let source: Arc<dyn MapSource<Hosted>> = Arc::clone(&file) as _;
+    let source: Arc<dyn MapSource<Hosted>> = Arc::<File>::clone(&file);
     space.forget(&source, 3);
     assert_eq!(space.fault(at(BASE + 3 * PAGE_SIZE), Access::Read), FaultOutcome::Bus);
     assert_eq!(space.fault(at(BASE + 9 * PAGE_SIZE), Access::Read), FaultOutcome::Bus);
@@ -651,7 +651,7 @@ fn whatever_the_quota_an_operation_succeeds_or_says_no() {
                 2 => _ = space.protect(range, Prot::READ),
                 3 => _ = space.remap(range, PAGE_SIZE * (1 + random.below(40)), RemapPlace::Move),
                 4 => {
-                    let source: Arc<dyn MapSource<Hosted>> = Arc::clone(&file) as _;
+                    let source: Arc<dyn MapSource<Hosted>> = Arc::<File>::clone(&file);
                     _ = space.map(MapRequest { backing: Backing::Source { source, index: 3 }, ..request(range, RW) });
                 }
                 5 if spaces.len() < 5 => spaces.extend(space.fork().ok().map(Arc::new)),
