@@ -4,7 +4,7 @@
 //! and one whose rights changed faults first. Areas that go away are dropped after the lock, since one may be its file's last user.
 //! Hostile input: every address, length and offset.
 
-use super::addr::{GUEST_END, GuestAddr, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot, round_up};
+use super::addr::{GUEST_END, GUEST_START, GuestAddr, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot, round_up};
 use super::pages::Slot;
 use super::source::MapSource;
 use super::space::{AddressSpace, State};
@@ -105,7 +105,7 @@ impl<P: Platform> AddressSpace<P> {
     /// # Errors
     /// - `INVAL`: length 0, a fixed place that is no page boundary, or a stack that is not private zeros.
     /// - `NOMEM`: no room, outside of what can be mapped, too many areas, or past the quota.
-    /// - `EXIST`: something is there, with [`Place::FixedNoReplace`].
+    /// - `PERM`: below what can be mapped.  - `EXIST`: something is there, with [`Place::FixedNoReplace`].
     /// - `ACCESS`: more rights than `max_prot`.  - `OVERFLOW`: past the last offset that a file can have.
     pub fn map(&self, request: MapRequest<P>) -> Result<GuestAddr> {
         let MapRequest { place, len, prot, max_prot, flags, backing } = request;
@@ -128,8 +128,8 @@ impl<P: Platform> AddressSpace<P> {
         let mut state = self.state.lock();
         let (range, replace) = match place {
             Place::Anywhere(hint) => (anywhere(&mut state, hint, len)?, false),
-            Place::Fixed(addr) => (PageRange::new(addr, len)?, true),
-            Place::FixedNoReplace(addr) => (PageRange::new(addr, len)?, false),
+            Place::Fixed(addr) => (fixed(addr, len)?, true),
+            Place::FixedNoReplace(addr) => (fixed(addr, len)?, false),
         };
         let area = Vma::new(range, (prot, max_prot, flags), backing, &self.quota)?;
         let removed = if replace { self.take_out(&mut state, range)? } else { Removed::new() };
@@ -385,6 +385,15 @@ impl<P: Platform> AddressSpace<P> {
         }
         Ok(())
     }
+}
+
+/// # Errors
+/// `PERM`: where null pointers are caught. `INVAL`, `NOMEM`: see [`PageRange::new`].
+fn fixed(addr: GuestAddr, len: u64) -> Result<PageRange> {
+    if addr.get() < GUEST_START && addr.is_page_start() {
+        return Err(errno!(PERM, "the lowest pages cannot be mapped"));
+    }
+    PageRange::new(addr, len)
 }
 
 /// Where `len` bytes go that would like to be at `hint`.

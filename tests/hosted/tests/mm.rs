@@ -208,7 +208,8 @@ fn places_are_found_kept_and_refused() {
     let no_replace = |addr| space.map(MapRequest::anonymous(1, RW).at(Place::FixedNoReplace(addr)));
     assert!(no_replace(hinted).unwrap_err().is(Errno::EXIST));
     assert!(no_replace(at(BASE + 1)).unwrap_err().is(Errno::INVAL));
-    assert!(no_replace(at(0)).unwrap_err().is(Errno::NOMEM));
+    assert!(no_replace(at(0)).unwrap_err().is(Errno::PERM));
+    assert!(no_replace(at(GUEST_END)).unwrap_err().is(Errno::NOMEM));
     assert!(space.map(MapRequest::anonymous(0, RW)).unwrap_err().is(Errno::INVAL));
     assert!(space.map(MapRequest::anonymous(u64::MAX, RW)).unwrap_err().is(Errno::NOMEM));
     assert!(space.map(MapRequest::anonymous(GUEST_END, RW)).unwrap_err().is(Errno::NOMEM));
@@ -707,4 +708,38 @@ fn populating_is_bounded() {
     space.advise(huge, Advice::DontNeed).unwrap();
     space.advise(pages(0, 3), Advice::PopulateWrite).unwrap();
     assert_eq!(space.host().entries(), 3);
+}
+
+#[test]
+fn places_stay_close_together_however_one_maps_and_unmaps() {
+    let (space, mut random) = (space(), Random(0xfeed_beef_1234_5677));
+    let (mut held, mut most, mut sum) = (Vec::new(), 0, 0);
+    for _ in 0..6000 {
+        if held.len() < 200 && random.below(5) < 3 {
+            let most_pages = if random.below(10) == 0 { 300 } else { 8 };
+            let len = PAGE_SIZE * (1 + random.below(most_pages));
+            let prot = if random.below(2) == 0 { RW } else { Prot::READ };
+            held.push(PageRange::new(space.map(MapRequest::anonymous(len, prot)).unwrap(), len).unwrap());
+            sum += len;
+        } else if !held.is_empty() {
+            let range = held.swap_remove(usize::try_from(random.below(held.len() as u64)).unwrap());
+            sum -= range.bytes();
+            space.unmap(range).unwrap();
+        }
+        most = most.max(sum);
+        assert_eq!(space.mapped_bytes(), sum);
+    }
+    let lowest = space.vmas().next().unwrap().range.start();
+    assert!(space.map_top().since(lowest).unwrap() < 3 * most);
+}
+
+#[test]
+fn there_can_be_only_so_many_areas() {
+    let space = space();
+    map(&space, 0, 140_000, RW);
+    let refused = (0..70_000).find(|page| space.protect(pages(2 * page, 1), Prot::READ).is_err()).unwrap();
+    assert_eq!(refused, 32_765);
+    assert!(space.unmap(pages(100_000, 1)).unwrap_err().is(Errno::NOMEM));
+    space.unmap(pages(0, 140_000)).unwrap();
+    assert_eq!(space.vma_count(), 0);
 }
