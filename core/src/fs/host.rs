@@ -34,7 +34,8 @@ pub trait HostFile<P: Platform>: Send + Sync + fmt::Debug {
     fn window_size(&self) -> Result<WindowSize> {
         Err(errno!(NOTTY))
     }
-    /// The frame of page `index` of a regular file, out of the host's page cache where that is possible. Never written to.
+    /// The frame of page `index` of a regular file, out of the host's page cache where that is possible; the same one
+    /// each time, as long as the host keeps it. Never written to.
     fn page(&self, _index: u64) -> Result<P::Frame> {
         Err(errno!(NODEV, "cannot be mapped"))
     }

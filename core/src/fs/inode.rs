@@ -228,10 +228,14 @@ pub trait FileOps<P: Platform>: Send + Sync + fmt::Debug {
     fn window_size(&self) -> Result<WindowSize> {
         Err(errno!(NOTTY))
     }
-    /// The frame of page `index`, for a mapping; a hole becomes a frame if `for_write`, and may be any zero frame if not.
-    /// Content past the end of the file within the last page is zero; a page wholly past it is `FAULT`.
+    /// The frame of page `index`, for a mapping: the same one until a truncation drops it. A hole becomes a page. What lies past
+    /// the end of the file within the last page is zero; a page wholly past it is `FAULT`. May sleep.
     fn page(&self, _index: u64, _for_write: bool) -> Result<<P as Frames>::Frame> {
         Err(errno!(NODEV, "cannot be mapped"))
+    }
+    /// The frame of page `index` if it is in memory. Called under an address space's lock: does not wait for input.
+    fn resident(&self, _index: u64) -> Option<<P as Frames>::Frame> {
+        None
     }
     /// Whether it can be mapped at all.
     fn mappable(&self) -> bool {

@@ -163,12 +163,24 @@ impl<P: Platform> Content<P> {
         pages.ensure(&self.quota, index)
     }
 
+    fn resident(&self, index: u64) -> Option<P::Frame> {
+        self.pages.lock().map.get(&index).map(|page| page.frame.clone())
+    }
+
     fn allocate(&self, offset: u64, len: u64) -> Result<()> {
         let end = offset.checked_add(len).filter(|end| *end <= OFFSET_MAX).ok_or(errno!(FBIG))?;
         let (first, _, _) = split(offset);
         let (last, _, _) = split(end.saturating_sub(1));
         for index in first..=last {
-            self.pages.lock().ensure(&self.quota, index).map_err(|_| errno!(NOSPC, "the sandbox's memory is used up"))?;
+            let mut pages = self.pages.lock();
+            if pages.ensure(&self.quota, index).is_err() {
+                // What lies past the end would be out of everybody's reach.
+                let size = pages.size;
+                let gone = pages.map.split_off(&size.div_ceil(PAGE_SIZE_U64));
+                drop(pages);
+                drop(gone);
+                return Err(errno!(NOSPC, "the sandbox's memory is used up"));
+            }
         }
         let mut pages = self.pages.lock();
         pages.size = pages.size.max(end);
@@ -297,6 +309,10 @@ impl<P: Platform> FileOps<P> for MemoryFile<P> {
 
     fn page(&self, index: u64, _for_write: bool) -> Result<P::Frame> {
         self.content()?.page(index)
+    }
+
+    fn resident(&self, index: u64) -> Option<P::Frame> {
+        self.content().ok()?.resident(index)
     }
 
     fn mappable(&self) -> bool {
