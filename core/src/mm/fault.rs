@@ -239,7 +239,7 @@ impl<P: Platform> AddressSpace<P> {
         let addr = addr.page_start();
         self.charge_table(tables, addr)?;
         let backing = area.backing_at(addr);
-        let read_only = area.prot.difference(Prot::WRITE);
+        let read_only = rights_unwritten(area);
         // Lives until the page tables no longer show what it replaces.
         let mut _own = None;
         let (frame, prot) = match access {
@@ -313,7 +313,7 @@ impl<P: Platform> AddressSpace<P> {
         if access == Access::Write {
             self.fill_ahead(area, pages, addr, block);
         }
-        let read_only = area.prot.difference(Prot::WRITE);
+        let read_only = rights_unwritten(area);
         for page in block.pages().filter(|page| *page != addr.page()) {
             let at = GuestAddr::new(page << PAGE_SHIFT);
             let shown = match own_frame(pages, page, area.prot) {
@@ -349,6 +349,14 @@ impl<P: Platform> AddressSpace<P> {
             let Ok(zeroed) = Owned::zeroed(&self.quota) else { return };
             *slot = Some(Slot::Own(zeroed));
         }
+    }
+}
+
+/// With which rights a page of `area` is shown that is not the guest's own, until it writes.
+fn rights_unwritten<P: Platform>(area: &Vma<P>) -> Prot {
+    match &area.backing {
+        Backing::Source { source, .. } if area.is_shared() && !source.tracks_writes() => area.prot,
+        Backing::Source { .. } | Backing::Anonymous => area.prot.difference(Prot::WRITE),
     }
 }
 

@@ -43,6 +43,12 @@ pub trait MapSource<P: Platform>: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Whether [`Self::written`] must be called before a page can be written to. If not, shared pages are shown writable at once,
+    /// which saves a fault for each.
+    fn tracks_writes(&self) -> bool {
+        true
+    }
+
     /// A guest may write to the page at `index` from now on, through a shared mapping. Must not wait for input.
     fn written(&self, _index: u64) {}
 
@@ -92,6 +98,10 @@ impl<P: Platform> MapSource<P> for SharedMemory<P> {
 
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn tracks_writes(&self) -> bool {
+        false
     }
 
     fn resident(&self, index: u64) -> Option<P::Frame> {

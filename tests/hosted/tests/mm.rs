@@ -320,6 +320,8 @@ fn shared_memory_is_one_memory_after_fork() {
     let child = Arc::new(space.fork().unwrap());
     assert!(store(&child, BASE + 4 * PAGE_SIZE, b"s"));
     assert_eq!(load(&space, BASE + 4 * PAGE_SIZE), Some(b's'));
+    assert_eq!(space.fault(at(BASE), Access::Read), FaultOutcome::Resolved);
+    assert!(space.host().translate(at(BASE), Access::Write).is_some(), "nobody needs to know of the first write");
     let key = space.word_key(at(BASE + 8)).unwrap();
     assert!(matches!(key, WordKey::Shared(_, 8)));
     assert_eq!(child.word_key(at(BASE + 8)).unwrap(), key);
