@@ -13,6 +13,9 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 use linux_raw_sys::general as raw;
 use litebox_core::error::Result;
+use litebox_core::fs::fd_table::FdTable;
+use litebox_core::fs::path::FsContext;
+use litebox_core::fs::types::{Credentials, Gid, Uid};
 use litebox_core::mm::{AddressSpace, GuestAddr};
 use litebox_core::quota::Quota;
 use litebox_core::sync::Mutex;
@@ -176,6 +179,9 @@ pub struct Process<P: Platform> {
     pid: u32,
     parent: u32,
     sandbox: Arc<Sandbox<P>>,
+    files: Arc<FdTable<P>>,
+    fs: Mutex<P, FsContext<P>>,
+    groups: Arc<[Gid]>,
     state: Mutex<P, ProcessState>,
     pending: Mutex<P, Pending>,
     has_pending: AtomicBool,
@@ -195,16 +201,20 @@ impl<P: Platform> Drop for Process<P> {
 }
 
 impl<P: Platform> Process<P> {
-    /// The first process of `sandbox`, or another one that nobody is the parent of.
+    /// The first process of `sandbox`, or another one that nobody is the parent of; its paths start from `fs`,
+    /// and no file is open.
     ///
     /// # Errors
     /// `AGAIN`: no process id is left.
-    pub fn new(sandbox: &Arc<Sandbox<P>>, ids: Ids) -> Result<Arc<Self>> {
+    pub fn new(sandbox: &Arc<Sandbox<P>>, ids: Ids, fs: FsContext<P>) -> Result<Arc<Self>> {
         let pid = sandbox.new_id()?;
         let process = Arc::new(Self {
             pid,
             parent: 0,
             sandbox: Arc::clone(sandbox),
+            files: FdTable::new(&sandbox.quota),
+            fs: Mutex::<P, _>::new(fs),
+            groups: Arc::default(),
             state: Mutex::<P, _>::new(ProcessState::new(ids, pid)),
             pending: Mutex::<P, _>::new(Pending::default()),
             has_pending: AtomicBool::new(false),
@@ -230,6 +240,29 @@ impl<P: Platform> Process<P> {
     #[must_use]
     pub fn sandbox(&self) -> &Arc<Sandbox<P>> {
         &self.sandbox
+    }
+
+    /// Its open files.
+    #[must_use]
+    pub fn files(&self) -> &Arc<FdTable<P>> {
+        &self.files
+    }
+
+    /// What its paths start from, now.
+    pub fn fs(&self) -> FsContext<P> {
+        self.fs.lock().clone()
+    }
+
+    /// Changes what its paths start from. What is replaced is dropped under the lock, which is of rank "process state".
+    pub(crate) fn change_fs(&self, change: impl FnOnce(&mut FsContext<P>)) {
+        change(&mut self.fs.lock());
+    }
+
+    /// Who it is for permission checks.
+    pub fn credentials(&self) -> Credentials {
+        let ids = self.with(|state| state.ids);
+        let ([_, uid, _], [_, gid, _]) = (ids.users, ids.groups);
+        Credentials { uid: Uid(uid), gid: Gid(gid), groups: Arc::clone(&self.groups), privileged: uid == 0 }
     }
 
     /// Looks at its state, or changes it, under the lock. `look` must not touch guest memory.

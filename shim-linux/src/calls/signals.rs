@@ -86,6 +86,12 @@ fn sent_by<P: Cpu>(task: &Task<P>, signal: Signal, code: i32) -> Info {
     Info::new(signal, code, Origin::Process { pid, uid, value: 0 })
 }
 
+/// What a write to a pipe without readers sends to its task.
+pub(super) fn broken_pipe<P: Cpu>(task: &Task<P>) {
+    // A standard signal never finds the queue full.
+    let _ = task.shared().send(sent_by(task, Signal::PIPE, Info::SI_USER));
+}
+
 pub(crate) fn kill<P: Cpu>(task: &mut Task<P>, pid: Pid, sig: Sig) -> Result<()> {
     let signal = to_send(sig)?;
     let own = Some(task.process().pid());
