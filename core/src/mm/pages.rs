@@ -104,21 +104,27 @@ struct Node<V> {
 }
 
 impl<V: Clone> Node<V> {
+    /// Not inlined, as [`Self::copy`]: a node is a kilobyte on the stack while it is made, and the callers recurse.
+    #[inline(never)]
     fn empty(level: u32, quota: &Arc<Quota>) -> Result<Arc<Self>> {
         let charge = quota.charge(node_bytes::<V>())?;
         let slots = if level == 0 { Slots::Leaf([const { None }; FAN]) } else { Slots::Inner([const { None }; FAN]) };
         Ok(Arc::new(Self { slots, _charge: Some(charge) }))
     }
 
+    #[inline(never)]
+    fn copy(&self, charge: Option<Charge>) -> Arc<Self> {
+        let slots = match &self.slots {
+            Slots::Inner(slots) => Slots::Inner(slots.clone()),
+            Slots::Leaf(slots) => Slots::Leaf(slots.clone()),
+        };
+        Arc::new(Self { slots, _charge: charge })
+    }
+
     /// Makes `this` the only owner of its node, by copying the node if it is shared.
     fn own(this: &mut Arc<Self>, charge: impl FnOnce() -> Result<Option<Charge>>) -> Result<&mut Self> {
         if Arc::get_mut(this).is_none() {
-            let charge = charge()?;
-            let slots = match &this.slots {
-                Slots::Inner(slots) => Slots::Inner(slots.clone()),
-                Slots::Leaf(slots) => Slots::Leaf(slots.clone()),
-            };
-            *this = Arc::new(Self { slots, _charge: charge });
+            *this = this.copy(charge()?);
         }
         Arc::get_mut(this).ok_or(errno!(NOMEM, "a node made now is not shared"))
     }
