@@ -90,7 +90,7 @@ fn run(sandbox: Arc<Sandbox>, descriptor: u32) -> Result<isize> {
     if !carrier::can_become_guest() {
         return Err(EBUSY);
     }
-    let space = Space::new(sandbox.clone())?;
+    let space = Space::new()?;
     let guest = Guest::new(sandbox, space.clone())?;
     // SAFETY: Closes a descriptor of the calling process, as close(2) does. Should it be the one of this very request, the file
     // lives on until the task leaves the kernel: its last put is a task work.

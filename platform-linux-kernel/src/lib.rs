@@ -6,6 +6,8 @@
 //! Only exported interfaces of the kernel are used.
 
 extern crate alloc;
+#[cfg(with_litebox_core)]
+extern crate lock_api;
 
 mod alloc_shim;
 mod bases;
@@ -13,6 +15,8 @@ mod carrier;
 mod device;
 mod flat;
 mod fpu;
+#[cfg(with_litebox_core)]
+mod host;
 mod mm;
 mod sys;
 mod trap;

@@ -5,6 +5,7 @@
 mod clock;
 mod entropy;
 mod log;
+mod memory;
 mod wait;
 
 /// The platform: a Linux kernel that this module is loaded into.

@@ -11,15 +11,13 @@
 use super::fault::{self, Access, Resolution};
 use super::frame::Frame;
 use crate::bases::USER_END;
-use crate::carrier::{self, Sandbox};
+use crate::carrier;
 use crate::sys;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use kernel::fs::File;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
-use kernel::sync::Arc;
-use kernel::types::ForeignOwnable;
 
 /// The guest's user half: page 0 to 15 stay unmapped, as vm.mmap_min_addr has it.
 pub(crate) const START: usize = 0x1_0000;
@@ -72,31 +70,30 @@ pub(crate) struct Space {
 
 /// What `set_entry` is given for each page-table slot.
 struct Batch<'a> {
-    entries: &'a [Entry],
+    lookup: Lookup<'a>,
     replace: bool,
 }
 
+/// What belongs at an address, for `Space::insert_by`.
+pub(crate) type Lookup<'a> = &'a dyn Fn(usize) -> Option<(&'a Frame, Rights)>;
+
+impl core::fmt::Debug for Space {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Space")
+    }
+}
+
 impl Space {
-    /// A new, empty address space. It keeps `sandbox`, and the module, for as long as its file lives.
+    /// A new, empty address space. It keeps the module for as long as its file lives.
     ///
     /// # Errors
     /// ENOMEM, ENFILE.
-    pub(crate) fn new(sandbox: Arc<Sandbox>) -> Result<Self> {
-        let owner = sandbox.into_foreign();
-        // SAFETY: The name and the operations are static; the private data is taken back in `release`, or below.
-        let file = unsafe { sys::anon_inode_create_getfile(c"[litebox-mm]".as_ptr().cast(), &raw const FILE_OPERATIONS.0, owner, sys::O_RDWR as i32, core::ptr::null()) };
-        match kernel::error::from_err_ptr(file) {
-            Ok(file) => {
-                let file = NonNull::new(file).ok_or(ENOMEM)?;
-                // SAFETY: A new file with one reference, which is ours; it is never accessed by file position.
-                Ok(Self { file: unsafe { ARef::from_raw(file.cast()) } })
-            }
-            Err(error) => {
-                // SAFETY: No file came of it, so the pointer was not taken.
-                drop(unsafe { Arc::<Sandbox>::from_foreign(owner) });
-                Err(error)
-            }
-        }
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: The name and the operations are static; there is no private data.
+        let file = unsafe { sys::anon_inode_create_getfile(c"[litebox-mm]".as_ptr().cast(), &raw const FILE_OPERATIONS.0, core::ptr::null_mut(), sys::O_RDWR as i32, core::ptr::null()) };
+        let file = NonNull::new(kernel::error::from_err_ptr(file)?).ok_or(ENOMEM)?;
+        // SAFETY: A new file with one reference, which is ours; it is never accessed by file position.
+        Ok(Self { file: unsafe { ARef::from_raw(file.cast()) } })
     }
 
     /// Empties the current task's user half and maps this address space over it.
@@ -120,8 +117,16 @@ impl Space {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
             return true;
         };
-        let length = last.addr - first.addr + super::frame::SIZE;
-        let mut batch = Batch { entries, replace };
+        self.insert_by(first.addr, last.addr, replace, &|addr| {
+            let at = entries.binary_search_by_key(&addr, |entry| entry.addr).ok()?;
+            entries.get(at).map(|entry| (&entry.frame, entry.rights))
+        })
+    }
+
+    /// As [`Space::insert`], for the pages from `first` to `last` that `lookup` knows.
+    pub(crate) fn insert_by<'a>(&self, first: usize, last: usize, replace: bool, lookup: Lookup<'a>) -> bool {
+        let length = last.saturating_sub(first).saturating_add(super::frame::SIZE);
+        let mut batch = Batch { lookup, replace };
         // SAFETY: May be asked anywhere.
         let current = unsafe { sys::get_current() };
         // SAFETY: A carrier has a user mm, and keeps it while it runs.
@@ -131,7 +136,7 @@ impl Space {
         //   mapping is there for the carrier's life. The mapping cannot go meanwhile: faults hold the VMA, and only this
         //   task unmaps.
         // - `set_entry` expects a `Batch`, which outlives this synchronous call.
-        unsafe { sys::apply_to_page_range(mm, first.addr, length, Some(set_entry), (&raw mut batch).cast()) == 0 }
+        unsafe { sys::apply_to_page_range(mm, first, length, Some(set_entry), (&raw mut batch).cast()) == 0 }
     }
 
     /// Removes every entry in the range, in every mm that maps this address space; no processor can use one afterwards.
@@ -158,16 +163,13 @@ impl Space {
 unsafe extern "C" fn set_entry(slot: *mut sys::pte_t, addr: usize, batch: *mut c_void) -> i32 {
     // SAFETY: Contract.
     let batch = unsafe { &*batch.cast::<Batch<'_>>() };
-    let Ok(at) = batch.entries.binary_search_by_key(&addr, |entry| entry.addr) else {
-        return 0;
-    };
-    let Some(entry) = batch.entries.get(at) else {
+    let Some((frame, rights)) = (batch.lookup)(addr) else {
         return 0;
     };
     // SAFETY: `slot` is a page-table slot whose lock the caller holds.
     if batch.replace || unsafe { sys::litebox_pte_none(slot) } {
         // SAFETY: As above. The frame is kept by whoever inserts until it is zapped (the contract of `insert`).
-        unsafe { sys::litebox_set_pte(slot, entry.frame.page(), entry.rights.protection()) };
+        unsafe { sys::litebox_set_pte(slot, frame.page(), rights.protection()) };
     }
     0
 }
@@ -234,14 +236,6 @@ unsafe extern "C" fn on_mmap(_file: *mut sys::file, vma: *mut sys::vm_area_struc
     0
 }
 
-/// # Safety
-/// Called by the kernel once, when the file's last reference is gone.
-unsafe extern "C" fn on_release(_inode: *mut sys::inode, file: *mut sys::file) -> i32 {
-    // SAFETY: The pointer that `Space::new` gave to the file, taken back once.
-    drop(unsafe { Arc::<Sandbox>::from_foreign((*file).private_data) });
-    0
-}
-
 /// The operations of the mapping.
 struct VmOperations(sys::vm_operations_struct);
 // SAFETY: Never written; the kernel reads it from any thread.
@@ -262,6 +256,5 @@ unsafe impl Sync for FileOperations {}
 static FILE_OPERATIONS: FileOperations = FileOperations(sys::file_operations {
     owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
     mmap: Some(on_mmap),
-    release: Some(on_release),
     ..pin_init::zeroed()
 });

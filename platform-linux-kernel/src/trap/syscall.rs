@@ -55,7 +55,7 @@ fn bring_up_clone(guest: &Current, regs: &mut sys::pt_regs) -> Result {
     let kind = if flags & sys::CLONE_THREAD != 0 { Kind::Thread } else { Kind::Process };
     let space = match kind {
         Kind::Thread => guest.space().clone(),
-        Kind::Process => Space::new(guest.sandbox().clone())?,
+        Kind::Process => Space::new()?,
     };
     let fs = if flags & sys::CLONE_SETTLS != 0 { Some(UserBase::new(regs.r8 as u64).ok_or(EPERM)?) } else { None };
     let mut child = clone::child_registers(regs);
