@@ -4,7 +4,7 @@
 //! directories, in /proc/self/fd, in getcwd(2). A dentry holds its parent; a directory knows its children weakly.
 //! Invariants: of two live dentries with the same parent at most one has a given name and is not deleted; the chain of parents
 //! ends at the root of a mount. Freeing is a loop, never a recursion: guests choose how deep a tree is.
-//! Locks: [`Dentry::children`] is rank "directory entries" and held around the file system's own call, so that what is remembered
+//! Locks: `children` is rank "directory entries" and held around the file system's own call, so that what is remembered
 //! and what is true change together; two of them only under the namespace's rename lock. `place` is a leaf.
 
 use super::inode::InodeRef;

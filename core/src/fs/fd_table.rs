@@ -17,7 +17,9 @@ use core::fmt;
 /// Descriptors that no limit exceeds; Linux's `fs.nr_open`.
 pub const FD_MAX: u32 = 1 << 20;
 /// What a slot is charged.
-const SLOT_COST: u64 = 32;
+const SLOT_COST: u64 = 40;
+/// What a descriptor in use is charged: its open file and the place of that, rounded up.
+const FILE_COST: u64 = 1024;
 
 /// A descriptor's number. Any value may come from a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +37,7 @@ bitflags! {
 struct Slot<P: Platform> {
     file: Arc<File<P>>,
     flags: FdFlags,
+    _charge: Charge,
 }
 
 struct Slots<P: Platform> {
@@ -112,7 +115,10 @@ impl<P: Platform> FdTable<P> {
             let mut target = copy.slots.lock();
             target.reserve(&self.quota, source.list.len())?;
             for (place, slot) in target.list.iter_mut().zip(source.list.iter()) {
-                *place = slot.as_ref().map(|slot| Slot { file: Arc::clone(&slot.file), flags: slot.flags });
+                if let Some(slot) = slot {
+                    let charge = self.quota.charge(FILE_COST)?;
+                    *place = Some(Slot { file: Arc::clone(&slot.file), flags: slot.flags, _charge: charge });
+                }
             }
             target.free_from = source.free_from;
         }
@@ -137,11 +143,12 @@ impl<P: Platform> FdTable<P> {
         if least.0 > 0 && least.0 >= limit {
             return Err(errno!(INVAL, "not below the limit of descriptors"));
         }
+        let charge = self.quota.charge(FILE_COST)?;
         let mut slots = self.slots.lock();
         let at = slots.lowest_free(index(least));
         let fd = u32::try_from(at).ok().filter(|fd| *fd < limit).ok_or(errno!(MFILE))?;
         slots.reserve(&self.quota, at.saturating_add(1))?;
-        slots.set(at, Some(Slot { file, flags }));
+        slots.set(at, Some(Slot { file, flags, _charge: charge }));
         Ok(Fd(fd))
     }
 
@@ -159,8 +166,9 @@ impl<P: Platform> FdTable<P> {
         if from == to {
             return Ok(());
         }
+        let charge = self.quota.charge(FILE_COST)?;
         slots.reserve(&self.quota, index(to).saturating_add(1))?;
-        let closed = slots.set(index(to), Some(Slot { file, flags }));
+        let closed = slots.set(index(to), Some(Slot { file, flags, _charge: charge }));
         drop(slots);
         drop(closed);
         Ok(())

@@ -155,11 +155,11 @@ impl<'a, P: UserCopy> IoDst<'a, P> {
 
     /// Puts `len` zero bytes, or as many as fit; returns how many.
     pub fn put_zeros(&mut self, len: usize) -> usize {
-        let zeros = [0u8; BOUNCE];
+        static ZEROS: [u8; BOUNCE] = [0; BOUNCE];
         let mut put = 0usize;
         while put < len {
             let part = len.saturating_sub(put).min(BOUNCE);
-            let copied = self.put(zeros.get(..part).unwrap_or(&zeros));
+            let copied = self.put(ZEROS.get(..part).unwrap_or(&ZEROS));
             put = put.saturating_add(copied);
             if copied < part {
                 break;

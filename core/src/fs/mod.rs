@@ -1,6 +1,6 @@
 //! Files: what is named, opened, read and written.
 //!
-//! A call goes [`path`] (which place) → [`dentry`] (the place) → [`inode`] (what is there) → [`file`] (opened) → a file system:
+//! A call goes [`path`] (which place) → [`dentry`] (the place) → [`inode`] (what is there) → [`mod@file`] (opened) → a file system:
 //! [`memory`], [`pipe`] and the others. [`fd_table`] gives opened files their numbers, [`mount`] puts file systems together.
 //! Not here: permissions to have an address space see a page (`mm`), Linux's numbers and structures (`shim-linux`).
 

@@ -25,6 +25,8 @@ pub const PIPE_BUF: usize = 4096;
 /// Bytes that a pipe holds.
 pub const CAPACITY: usize = PAGES * PAGE_SIZE;
 const PAGES: usize = 16;
+/// What a pipe is charged beside its frames.
+const PIPE_COST: u64 = 2048;
 
 struct Ring<P: Platform> {
     frames: [Option<(P::Frame, Charge)>; PAGES],
@@ -45,6 +47,7 @@ pub struct Pipe<P: Platform> {
     ring: Mutex<P, Ring<P>>,
     reads: Mutex<P, ()>,
     changed: PollSource<P>,
+    _charge: Charge,
 }
 
 impl<P: Platform> fmt::Debug for Pipe<P> {
@@ -120,6 +123,7 @@ impl<P: Platform> Pipe<P> {
     /// # Errors
     /// `NOMEM`: the quota is used up.
     pub(super) fn new(quota: &Arc<Quota>) -> Result<Arc<Self>> {
+        let charge = quota.charge(PIPE_COST)?;
         let ring =
             Ring { frames: [const { None }; PAGES], head: 0, len: 0, readers: 0, writers: 0, reader_opens: 0, writer_opens: 0 };
         Ok(Arc::new(Self {
@@ -127,6 +131,7 @@ impl<P: Platform> Pipe<P> {
             ring: Mutex::<P, _>::new(ring),
             reads: Mutex::<P, _>::new(()),
             changed: PollSource::default(),
+            _charge: charge,
         }))
     }
 
@@ -135,10 +140,9 @@ impl<P: Platform> Pipe<P> {
     /// # Errors
     /// `NOMEM`: the quota is used up.
     pub fn pair(quota: &Arc<Quota>, id: InodeId, owner: NewNode, flags: OFlags) -> Result<Ends<P>> {
-        let charge = quota.charge(2048)?;
         let pipe = Self::new(quota)?;
         let created = P::realtime().into();
-        let inode = Arc::new(PipeInode { pipe: Arc::clone(&pipe), id, owner, created, _charge: charge });
+        let inode = Arc::new(PipeInode { pipe: Arc::clone(&pipe), id, owner, created });
         let place = Dentry::detached(inode, alloc::format!("pipe:[{}]", id.number).as_bytes());
         let status = flags & (OFlags::NONBLOCK | OFlags::DIRECT);
         let reader = End::new(&pipe, true, false);
@@ -364,7 +368,6 @@ struct PipeInode<P: Platform> {
     id: InodeId,
     owner: NewNode,
     created: Timestamp,
-    _charge: Charge,
 }
 
 impl<P: Platform> fmt::Debug for PipeInode<P> {

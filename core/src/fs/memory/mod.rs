@@ -26,8 +26,8 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use file::Content;
 
-/// What a node is charged beside its content: the structures, rounded up.
-const NODE_COST: u64 = 512;
+/// What a node is charged beside its content: itself and its place in the tree of names, rounded up.
+const NODE_COST: u64 = 1024;
 /// What a name is charged beside its bytes.
 const NAME_COST: u64 = 192;
 /// Names that one file may have.
