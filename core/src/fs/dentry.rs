@@ -156,12 +156,17 @@ impl<P: Platform> Dentry<P> {
     /// # Errors
     /// Those of [`super::inode::Inode::lookup`].
     pub fn child(self: &Arc<Self>, name: Name<'_>) -> Result<Arc<Self>> {
+        self.child_or_fresh(name).map(|(child, _)| child)
+    }
+
+    /// The same, and whether the file system had to be asked.
+    pub(super) fn child_or_fresh(self: &Arc<Self>, name: Name<'_>) -> Result<(Arc<Self>, bool)> {
         let mut children = self.children.lock();
         if let Some(known) = self.known(&children, name) {
-            return Ok(known);
+            return Ok((known, false));
         }
         let inode = self.inode.lookup(name)?;
-        Ok(self.attach(&mut children, name, inode))
+        Ok((self.attach(&mut children, name, inode), true))
     }
 
     /// The live dentry of `name`, if one is remembered.

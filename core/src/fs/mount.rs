@@ -1,7 +1,8 @@
 //! Which file system is shown where.
 //!
 //! Invariants: a mount point is held by its [`MountNamespace`], so what it shows stays until it is unmounted; the root mount is
-//! the first and is never unmounted. Locks: `mounts` before a dentry's own; `rename` is rank "rename", outside every directory.
+//! the first and is never unmounted. Locks: `mounts` before a dentry's own; `rename` is rank "rename", outside every directory; `recent` is a
+//! leaf.
 
 use super::dentry::Dentry;
 use super::inode::InodeRef;
@@ -9,6 +10,7 @@ use super::types::FileKind;
 use crate::platform::Platform;
 use crate::sync::{Mutex, MutexGuard};
 use crate::{errno, error::Result};
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -17,6 +19,8 @@ use core::fmt;
 
 /// Mounts that one namespace may have.
 const MOUNTS_MAX: usize = 1024;
+/// Read-only directories that are kept in mind; at most some 128 KiB a namespace.
+const RECENT_MAX: usize = 256;
 
 bitflags! {
     /// How a mount restricts its files. See mount(2).
@@ -88,6 +92,7 @@ pub struct MountNamespace<P: Platform> {
     root: Arc<Dentry<P>>,
     mounts: Mutex<P, (u32, Vec<Mount<P>>)>,
     rename: Mutex<P, ()>,
+    recent: Mutex<P, VecDeque<Arc<Dentry<P>>>>,
 }
 
 impl<P: Platform> fmt::Debug for MountNamespace<P> {
@@ -102,7 +107,12 @@ impl<P: Platform> MountNamespace<P> {
     pub fn new(root: NewMount<P>) -> Arc<Self> {
         let info = MountInfo { id: 1, flags: root.flags, kind: root.kind, source: root.source, covers: None };
         let root = Dentry::root(root.root, Arc::new(info));
-        Arc::new(Self { root, mounts: Mutex::<P, _>::new((1, Vec::new())), rename: Mutex::<P, _>::new(()) })
+        Arc::new(Self {
+            root,
+            mounts: Mutex::<P, _>::new((1, Vec::new())),
+            rename: Mutex::<P, _>::new(()),
+            recent: Mutex::<P, _>::new(VecDeque::new()),
+        })
     }
 
     /// The root of all.
@@ -159,6 +169,18 @@ impl<P: Platform> MountNamespace<P> {
     pub fn list(&self) -> Vec<Arc<Dentry<P>>> {
         let mounts = self.mounts.lock();
         core::iter::once(&self.root).chain(mounts.1.iter().map(|mount| &mount.root)).cloned().collect()
+    }
+
+    /// Keeps a directory of a read-only file system in mind for a while, so that the next walk through it need not ask the host.
+    pub(super) fn keep(&self, dir: &Arc<Dentry<P>>) {
+        let mut recent = self.recent.lock();
+        let evicted = if recent.len() >= RECENT_MAX { recent.pop_front() } else { None };
+        // Without memory nothing is kept.
+        if recent.try_reserve(1).is_ok() {
+            recent.push_back(Arc::clone(dir));
+        }
+        drop(recent);
+        drop(evicted);
     }
 
     /// Held by whoever changes two directories at once.

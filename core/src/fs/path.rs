@@ -247,7 +247,11 @@ impl<P: Platform> At<'_, P> {
     /// The place `name` in `here`, with what is mounted on it.
     pub(super) fn step(&self, here: &Arc<Dentry<P>>, name: Name<'_>) -> Result<Arc<Dentry<P>>> {
         self.may_search(here)?;
-        here.child(name).map(Dentry::top)
+        let (child, fresh) = here.child_or_fresh(name)?;
+        if fresh && child.is_dir() && child.inode().read_only() {
+            self.fs.namespace.keep(&child);
+        }
+        Ok(child.top())
     }
 
     /// Goes on at the target of `link`, which lies in `here`.
