@@ -6,8 +6,6 @@
 //! Only exported interfaces of the kernel are used.
 
 extern crate alloc;
-#[cfg(with_litebox_core)]
-extern crate lock_api;
 
 mod alloc_shim;
 mod bases;
