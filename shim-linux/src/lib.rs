@@ -32,6 +32,7 @@ mod calls;
 pub mod dispatch;
 pub mod elf;
 pub mod errno;
+pub mod program;
 pub mod regs;
 pub mod signal;
 pub mod table;
