@@ -10,7 +10,7 @@
 //! row's arguments (else it does not compile). Cost: one jump through a table.
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
-use crate::calls::{files, ids, limits, map, signals, task, time};
+use crate::calls::{control, files, ids, limits, map, signals, task, time};
 use crate::signal::Cpu;
 use crate::task::Task;
 use litebox_core::error::{Errno, Result};
@@ -130,19 +130,19 @@ syscalls! {
       6 lstat (path: Path, buf: Ptr) = Full [files::lstat, No];
       7 poll (fds: Ptr, nfds: Count, timeout: Int) = None [NOSYS, "not supported yet"];
       8 lseek (fd: Fd, offset: Offset, whence: Int) = Full [files::lseek, No];
-      9 mmap (addr: Ptr, length: Len, prot: Word, flags: Word, fd: Fd, offset: Word) = Partial [map::mmap, No, "anonymous mappings only; a file is ENODEV; MAP_LOCKED and MAP_HUGETLB are accepted without effect"];
+      9 mmap (addr: Ptr, length: Len, prot: Word, flags: Word, fd: Fd, offset: Word) = Partial [map::mmap, No, "MAP_LOCKED, MAP_HUGETLB and unknown flags are accepted without effect"];
      10 mprotect (addr: Ptr, len: Len, prot: Word) = Partial [map::mprotect, No, "PROT_GROWSDOWN and PROT_GROWSUP are EINVAL"];
      11 munmap (addr: Ptr, length: Len) = Full [map::munmap, No];
      12 brk (addr: Ptr) = Full [map::brk, No];
      13 rt_sigaction (sig: Sig, act: Ptr, oldact: Ptr, size: Len) = Full [signals::rt_sigaction, No];
      14 rt_sigprocmask (how: Int, set: Ptr, oldset: Ptr, size: Len) = Full [signals::rt_sigprocmask, No];
      15 rt_sigreturn () = Full [signals::rt_sigreturn, No];
-     16 ioctl (fd: Fd, request: Flags, arg: Word) = None [NOSYS, "not supported yet"];
+     16 ioctl (fd: Fd, request: Flags, arg: Word) = Partial [control::ioctl, No, "FIOCLEX, FIONCLEX, TIOCGWINSZ, FIONREAD; others are ENOTTY"];
      17 pread64 (fd: Fd, buf: Ptr, count: Len, offset: Offset) = Full [files::pread64, IfAsked];
      18 pwrite64 (fd: Fd, buf: Ptr, count: Len, offset: Offset) = Full [files::pwrite64, IfAsked];
      19 readv (fd: Fd, iov: Ptr, iovcnt: Len) = Full [files::readv, IfAsked];
      20 writev (fd: Fd, iov: Ptr, iovcnt: Len) = Full [files::writev, IfAsked];
-     21 access (path: Path, mode: Int) = None [NOSYS, "not supported yet"];
+     21 access (path: Path, mode: Int) = Partial [control::access, No, "checks the effective ids"];
      22 pipe (fds: Ptr) = None [NOSYS, "not supported yet"];
      23 select (nfds: Int, r: Ptr, w: Ptr, e: Ptr, timeout: Ptr) = None [NOSYS, "not supported yet"];
      24 sched_yield () = Partial [task::sched_yield, No, "returns at once"];
@@ -193,12 +193,12 @@ syscalls! {
      69 msgsnd () = None [NOSYS, "not supported yet"];
      70 msgrcv () = None [NOSYS, "not supported yet"];
      71 msgctl () = None [NOSYS, "not supported yet"];
-     72 fcntl (fd: Fd, cmd: Int, arg: Word) = None [NOSYS, "not supported yet"];
+     72 fcntl (fd: Fd, cmd: Int, arg: Word) = Partial [control::fcntl, No, "F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL"];
      73 flock (fd: Fd, operation: Int) = None [NOSYS, "not supported yet"];
-     74 fsync (fd: Fd) = None [NOSYS, "not supported yet"];
-     75 fdatasync (fd: Fd) = None [NOSYS, "not supported yet"];
+     74 fsync (fd: Fd) = Full [control::fsync, No];
+     75 fdatasync (fd: Fd) = Full [control::fdatasync, No];
      76 truncate (path: Path, length: Offset) = None [NOSYS, "not supported yet"];
-     77 ftruncate (fd: Fd, length: Offset) = None [NOSYS, "not supported yet"];
+     77 ftruncate (fd: Fd, length: Offset) = Full [control::ftruncate, No];
      78 getdents (fd: Fd, dirents: Ptr, count: Count) = None [NOSYS, "not supported yet"];
      79 getcwd (buf: Ptr, size: Len) = Full [files::getcwd, No];
      80 chdir (path: Path) = Full [files::chdir, No];
@@ -338,7 +338,7 @@ syscalls! {
     214 epoll_ctl_old () = None [NOSYS, "Linux has it no more"];
     215 epoll_wait_old () = None [NOSYS, "Linux has it no more"];
     216 remap_file_pages () = None [NOSYS, "not supported yet"];
-    217 getdents64 (fd: Fd, dirents: Ptr, count: Count) = None [NOSYS, "not supported yet"];
+    217 getdents64 (fd: Fd, dirents: Ptr, count: Count) = Full [control::getdents64, No];
     218 set_tid_address (tid: Ptr) = Full [task::set_tid_address, No];
     219 restart_syscall () = None [NOSYS, "not supported yet"];
     220 semtimedop () = None [NOSYS, "not supported yet"];
@@ -390,7 +390,7 @@ syscalls! {
     266 symlinkat (target: Path, dir: DirFd, path: Path) = None [NOSYS, "not supported yet"];
     267 readlinkat (dir: DirFd, path: Path, buf: Ptr, size: Int) = Full [files::readlinkat, No];
     268 fchmodat (dir: DirFd, path: Path, mode: Mode) = None [NOSYS, "not supported yet"];
-    269 faccessat (dir: DirFd, path: Path, mode: Int) = None [NOSYS, "not supported yet"];
+    269 faccessat (dir: DirFd, path: Path, mode: Int) = Partial [control::faccessat, No, "checks the effective ids"];
     270 pselect6 (nfds: Int, r: Ptr, w: Ptr, e: Ptr, timeout: Ptr, mask: Ptr) = None [NOSYS, "not supported yet"];
     271 ppoll (fds: Ptr, nfds: Count, timeout: Ptr, mask: Ptr, size: Len) = None [NOSYS, "not supported yet"];
     272 unshare () = None [NOSYS, "not supported yet"];
@@ -469,10 +469,10 @@ syscalls! {
     433 fspick () = None [NOSYS, "not supported yet"];
     434 pidfd_open () = None [NOSYS, "not supported yet"];
     435 clone3 (args: Ptr, size: Len) = None [NOSYS, "not supported yet"];
-    436 close_range (first: Count, last: Count, flags: Flags) = None [NOSYS, "not supported yet"];
+    436 close_range (first: Count, last: Count, flags: Flags) = Partial [control::close_range, No, "CLOSE_RANGE_UNSHARE is EINVAL"];
     437 openat2 (dir: DirFd, path: Path, how: Ptr, size: Len) = None [NOSYS, "not supported yet"];
     438 pidfd_getfd () = None [NOSYS, "not supported yet"];
-    439 faccessat2 (dir: DirFd, path: Path, mode: Int, flags: Flags) = None [NOSYS, "not supported yet"];
+    439 faccessat2 (dir: DirFd, path: Path, mode: Int, flags: Flags) = Partial [control::faccessat2, No, "checks the effective ids"];
     440 process_madvise () = None [NOSYS, "not supported yet"];
     441 epoll_pwait2 () = None [NOSYS, "not supported yet"];
     442 mount_setattr () = None [NOSYS, "not supported yet"];

@@ -23,11 +23,11 @@ const PATH_MAX: usize = 4096;
 const RANGES_MAX: u64 = 1024;
 
 /// A descriptor as core has it: a negative one is none, as is the highest.
-fn number(fd: i32) -> Number {
+pub(super) fn number(fd: i32) -> Number {
     Number(u32::try_from(fd).unwrap_or(u32::MAX))
 }
 
-fn file<P: Cpu>(task: &Task<P>, fd: Fd) -> Result<Arc<File<P>>> {
+pub(super) fn file<P: Cpu>(task: &Task<P>, fd: Fd) -> Result<Arc<File<P>>> {
     task.process().files().get(number(fd.0))
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn lseek<P: Cpu>(task: &mut Task<P>, fd: Fd, offset: Offset, whence: 
 }
 
 /// Flags of open(2), which ignores those that it does not know.
-fn open_flags(bits: u32) -> OFlags {
+pub(super) fn open_flags(bits: u32) -> OFlags {
     let mut flags = match bits & raw::O_ACCMODE {
         raw::O_RDONLY => OFlags::READ,
         raw::O_WRONLY => OFlags::WRITE,
@@ -155,11 +155,11 @@ fn limit<P: Cpu>(task: &Task<P>) -> u32 {
     limit.and_then(|limit| u32::try_from(limit.soft).ok()).unwrap_or(u32::MAX)
 }
 
-fn install<P: Cpu>(task: &Task<P>, file: Arc<File<P>>, flags: FdFlags, least: Number) -> Result<u32> {
+pub(super) fn install<P: Cpu>(task: &Task<P>, file: Arc<File<P>>, flags: FdFlags, least: Number) -> Result<u32> {
     task.process().files().insert(file, flags, least, limit(task)).map(|fd| fd.0)
 }
 
-fn path<P: Cpu>(path: Path) -> Result<Vec<u8>> {
+pub(super) fn path<P: Cpu>(path: Path) -> Result<Vec<u8>> {
     UserCStr::new(path.0).read::<P>(PATH_MAX)
 }
 
@@ -172,7 +172,7 @@ fn base<P: Cpu>(task: &Task<P>, dir: DirFd, path: &[u8]) -> Result<Option<Arc<De
 }
 
 /// Does `act` with paths relative to `dir`.
-fn with_dir<P: Cpu, T>(
+pub(super) fn with_dir<P: Cpu, T>(
     task: &Task<P>,
     dir: DirFd,
     path: &[u8],

@@ -1,13 +1,17 @@
 //! mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2), mincore(2), brk(2), mlock(2).
 
+use super::files::file;
 use crate::args::{Fd, Flags, Int, Len, Ptr, Word};
 use crate::signal::Cpu;
 use crate::task::Task;
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
+use litebox_core::fs::map::{FileSource, MapAccess};
+use litebox_core::fs::types::OFlags;
 use litebox_core::mm::{
-    Access, Advice, Backing, GuestAddr, MapFlags, MapRequest, PAGE_SIZE, PageRange, Place, Prot, RemapPlace, SharedMemory, user,
+    Access, Advice, Backing, GuestAddr, MapFlags, MapRequest, PAGE_SHIFT, PAGE_SIZE, PageRange, Place, Prot, RemapPlace,
+    SharedMemory, user,
 };
 
 /// Rights from `PROT_*`; unknown bits are ignored by mmap and refused by mprotect.
@@ -36,10 +40,7 @@ pub(crate) fn mmap<P: Cpu>(
     if offset.0 & PAGE_SIZE.wrapping_sub(1) != 0 {
         return Err(errno!(INVAL, "the offset is no page boundary"));
     }
-    if !has(flags, raw::MAP_ANONYMOUS) {
-        let why = if fd.0 < 0 { errno!(BADF) } else { errno!(NODEV, "files are not mapped yet") };
-        return Err(why);
-    }
+    let file = if has(flags, raw::MAP_ANONYMOUS) { None } else { Some(file(task, fd)?) };
     if length.0 == 0 {
         return Err(errno!(INVAL, "the length is 0"));
     }
@@ -52,16 +53,32 @@ pub(crate) fn mmap<P: Cpu>(
     };
     let mut kept = MapFlags::empty();
     kept.set(MapFlags::GROWS_DOWN, has(flags, raw::MAP_GROWSDOWN));
-    let backing = match flags & u64::from(raw::MAP_TYPE) {
-        kind if kind == u64::from(raw::MAP_PRIVATE) => Backing::Anonymous,
-        kind if kind == u64::from(raw::MAP_SHARED) => {
-            kept |= MapFlags::SHARED;
-            Backing::Source { source: SharedMemory::new(task.sandbox().quota(), length.0)?, index: 0 }
-        }
+    let shared = match flags & u64::from(raw::MAP_TYPE) {
+        kind if kind == u64::from(raw::MAP_PRIVATE) => false,
+        kind if kind == u64::from(raw::MAP_SHARED) || kind == u64::from(raw::MAP_SHARED_VALIDATE) => true,
         _ => return Err(errno!(INVAL, "neither private nor shared")),
     };
+    kept.set(MapFlags::SHARED, shared);
     let rights = prot(rights.0);
-    let request = MapRequest { place, flags: kept, backing, ..MapRequest::anonymous(length.0, rights) };
+    let mut max_prot = Prot::all();
+    let backing = match file {
+        None if shared => Backing::Source { source: SharedMemory::new(task.sandbox().quota(), length.0)?, index: 0 },
+        None => Backing::Anonymous,
+        Some(file) => {
+            let access = match (shared, rights.contains(Prot::WRITE)) {
+                (false, _) => MapAccess::Private,
+                (true, true) => MapAccess::SharedWritable,
+                (true, false) => MapAccess::SharedReadOnly,
+            };
+            if shared && !file.flags().contains(OFlags::WRITE) {
+                max_prot = max_prot.difference(Prot::WRITE);
+            }
+            // A file without a name below the root has none in /proc either.
+            let path = task.process().fs().path_of(file.place()).unwrap_or_default();
+            Backing::Source { source: FileSource::new(&file, path, access)?, index: offset.0 >> PAGE_SHIFT }
+        }
+    };
+    let request = MapRequest { place, flags: kept, backing, max_prot, ..MapRequest::anonymous(length.0, rights) };
     let at = task.mm().map(request)?;
     if has(flags, raw::MAP_POPULATE) && !rights.is_empty() {
         if let Ok(range) = PageRange::new(at, length.0) {
