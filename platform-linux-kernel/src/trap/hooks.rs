@@ -46,10 +46,10 @@ impl Direct {
             pr_err!("cannot load: hooking {} failed with {} (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS)\n", function, result);
         }
         if result != 0 {
-            // Not registered, so there is nothing for Drop to do; the filter goes with the box's hash.
-            // SAFETY: `ops` is not registered. Removing what is not there returns an error and frees the filter.
-            unsafe { sys::unregister_ftrace_direct(ops, direct.entry, true) };
+            // Not registered, so Drop has nothing to do.
             direct.entry = 0;
+            // SAFETY: `ops` has a filter, and nobody else uses it: it is not registered.
+            unsafe { sys::ftrace_free_filter(ops) };
             return Err(Error::from_errno(result));
         }
         Ok(direct)
