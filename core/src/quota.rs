@@ -33,9 +33,7 @@ impl Quota {
     /// `NOMEM`: the sandbox would pass its limit; nothing was charged.
     pub fn charge(self: &Arc<Self>, bytes: u64) -> Result<Charge> {
         self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|sum| *sum <= self.limit)
-            })
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| used.checked_add(bytes).filter(|sum| *sum <= self.limit))
             .map_err(|_| errno!(NOMEM, "the sandbox's memory quota is used up"))?;
         Ok(Charge { quota: Arc::clone(self), bytes })
     }

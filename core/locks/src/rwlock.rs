@@ -30,9 +30,8 @@ impl<F: Futex> RawRwLock<F> {
 
     /// Announces a sleeper and sleeps, unless `admits` has become true.
     fn sleep_unless(&self, admits: impl Fn(u32) -> bool) {
-        let announced = self
-            .state
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| (!admits(state)).then_some(state | SLEEPERS));
+        let announced =
+            self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| (!admits(state)).then_some(state | SLEEPERS));
         if let Ok(state) = announced {
             F::wait(&self.state, state | SLEEPERS);
         }
