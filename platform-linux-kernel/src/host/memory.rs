@@ -2,10 +2,10 @@
 
 use super::LinuxKernel;
 use crate::mm::frame::Frame;
-use crate::mm::space::{Entry, Rights};
+use crate::mm::space::{Rights, Space};
 use crate::mm::user_copy;
-use litebox_core::mm::{GuestAddr, Prot};
-use litebox_core::platform::{self, Mapping, UserCopy};
+use litebox_core::mm::{GuestAddr, PAGE_SIZE, Prot};
+use litebox_core::platform::{self, Frames, Mapping, Platform, UserCopy};
 
 impl platform::Frame for Frame {
     fn read(&self, offset: usize, dst: &mut [u8]) -> usize {
@@ -36,14 +36,39 @@ impl From<Prot> for Rights {
     }
 }
 
-impl TryFrom<&Mapping<Frame>> for Entry {
-    type Error = core::num::TryFromIntError;
+impl Frames for LinuxKernel {
+    type Frame = Frame;
+    type Space = Space;
 
-    fn try_from(mapping: &Mapping<Frame>) -> Result<Self, Self::Error> {
-        let addr = usize::try_from(mapping.addr.get())?;
-        Ok(Self { addr, frame: mapping.frame.clone(), rights: mapping.prot.into() })
+    fn zeroed_frame() -> Option<Frame> {
+        Frame::zeroed()
+    }
+
+    fn new_space() -> Option<Space> {
+        Space::new().ok()
+    }
+
+    fn map(space: &Space, mappings: &[Mapping<Frame>], replace: bool) -> bool {
+        let (Some(first), Some(last)) = (mappings.first(), mappings.last()) else { return true };
+        if replace {
+            // Other processors may hold what was there; they must not go on reading it.
+            Self::unmap(space, first.addr, GuestAddr::new(last.addr.get().saturating_add(PAGE_SIZE)));
+        }
+        // On x86-64, usize has the 64 bits of a guest address.
+        space.insert_by(first.addr.get() as usize, last.addr.get() as usize, replace, &|addr| {
+            let at = mappings.binary_search_by_key(&addr, |mapping| mapping.addr.get() as usize).ok()?;
+            mappings.get(at).map(|mapping| (&mapping.frame, mapping.prot.into()))
+        })
+    }
+
+    fn unmap(space: &Space, start: GuestAddr, end: GuestAddr) {
+        if let Some(length) = end.since(start) {
+            space.zap(start.get() as usize, length as usize);
+        }
     }
 }
+
+impl Platform for LinuxKernel {}
 
 impl UserCopy for LinuxKernel {
     fn from_guest(dst: &mut [u8], src: GuestAddr) -> usize {
