@@ -5,7 +5,7 @@
 //! Hostile input: every address and length. A fault ends the transfer; what was done before it counts (`vfs_read` in Linux).
 
 use super::types::TRANSFER_MAX;
-use crate::mm::GuestAddr;
+use crate::mm::{GuestAddr, user};
 use crate::platform::UserCopy;
 use crate::{errno, error::Result};
 use core::fmt;
@@ -137,7 +137,7 @@ impl<'a, P: UserCopy> IoDst<'a, P> {
                         break;
                     };
                     let part = rest.get(..range.len).unwrap_or(rest);
-                    let copied = P::to_guest(range.addr, part).min(part.len());
+                    let copied = user::copy_out::<P>(range.addr, part);
                     cursor.advance(copied);
                     self.faulted = copied < part.len();
                     copied
@@ -257,7 +257,7 @@ impl<'a, P: UserCopy> IoSrc<'a, P> {
                     };
                     let len = room.len().min(range.len);
                     let Some(room) = room.get_mut(..len) else { break };
-                    let copied = P::from_guest(room, range.addr).min(len);
+                    let copied = user::copy_in::<P>(room, range.addr);
                     cursor.advance(copied);
                     self.faulted = copied < len;
                     copied

@@ -5,10 +5,13 @@
 //! | 1 | sandbox tasks | yes |
 //! | 2 | process state | yes |
 //! | 3 | descriptor table | yes |
-//! | 4 | file offset | yes |
-//! | 5 | rename | no |
-//! | 6 | directory entries | no |
-//! | 7 | address space | no: a fault takes it |
-//! | 8 | wait queue | no |
+//! | 4 | file offset; a memory file's append lock; a pipe's reader lock; a proc file's text | yes |
+//! | 5 | a namespace's rename lock | no |
+//! | 6 | directory entries: a dentry's children (two only under rank 5), a host directory's open handle | no |
+//! | 7 | mounts | no |
+//! | 8 | address space | no: a fault takes it |
+//! | 9 | a file system's pages, a mapping's source | no: a fault takes it |
+//! | leaf | a dentry's place, a pipe's ring, watchers, recent directories, pending signals | no |
 //!
-//! A copy to or from a guest may fault, and a fault takes the address space's lock and those behind it.
+//! A copy to or from a guest may fault, and a fault takes ranks 8 and 9. The order is kept by review so far: nothing checks
+//! it at run time yet.
