@@ -4,6 +4,9 @@
 //! cache. It is made in `NAME.partial` and renamed when it is whole, so an interrupted step leaves nothing that looks finished,
 //! and the steps before it stay done. Steps depend on each other by their keys: whatever goes into a step's key and changes makes
 //! that step and all that follow from it anew.
+//!
+//! Several commands may share a cache. Each step has a lock: exclusive while it is made, shared as long as somebody holds the
+//! [`Built`] that it gave. Steps are always taken in the same order, so nobody waits in a circle.
 
 mod guest_root;
 mod host;
@@ -19,13 +22,14 @@ mod tree;
 use std::fs::{self, File};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::fs::FlockOperation;
 
-pub(crate) use self::host::missing as missing_host_packages;
+pub(crate) use self::host::{missing as missing_host_packages, which};
 pub(crate) use self::key::Key;
 pub(crate) use self::log::Log;
 pub(crate) use self::mirror::Mirrors;
@@ -45,13 +49,10 @@ pub(crate) struct Artefacts {
     pub(crate) initramfs: PathBuf,
     /// The guest's root.
     pub(crate) guest_root: PathBuf,
-    /// Held until the VM has opened its files, so that nobody replaces them meanwhile.
-    pub(crate) lock: Lock,
+    /// The steps' results, which nobody replaces while these are held: until the VM has opened its files.
+    #[expect(dead_code, reason = "held for the locks in it")]
+    held: [Built; 2],
 }
-
-/// The exclusive right to change the cache.
-#[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "held for its lock, which closing releases")] File);
 
 /// What to set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,9 @@ pub(crate) struct Built {
     pub(crate) path: PathBuf,
     /// What it was made from; goes into the keys of steps that use it.
     pub(crate) key: String,
+    /// The step's lock file, locked shared; closing it releases the lock.
+    #[expect(dead_code, reason = "held for its lock")]
+    lock: Arc<File>,
 }
 
 /// The cache and the way to report progress.
@@ -88,7 +92,6 @@ impl Setup {
     /// # Errors
     /// The first step that failed.
     pub(crate) fn ensure(&self, scope: Scope) -> Result<Artefacts> {
-        let lock = self.lock()?;
         host::packages(self)?;
         let tree = tree::step(self)?;
         let guest_root = guest_root::step(self, &tree)?;
@@ -107,7 +110,7 @@ impl Setup {
             tree,
             initramfs: initramfs.path.join("initramfs.cpio"),
             guest_root: guest_root.path.join("root.erofs"),
-            lock,
+            held: [guest_root, initramfs],
         })
     }
 
@@ -118,25 +121,42 @@ impl Setup {
         Ok(path)
     }
 
-    /// Waits for the right to change the cache.
-    fn lock(&self) -> Result<Lock> {
-        fs::create_dir_all(&self.cache).with_context(|| format!("cannot make the cache {}", self.cache.display()))?;
-        let file = File::create(self.cache.join("lock")).context("cannot make the cache's lock file")?;
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            eprintln!("litebox: another cargo xtask is setting up; waiting for it");
-            rustix::fs::flock(&file, FlockOperation::LockExclusive).context("cannot lock the cache")?;
+    /// Takes a step's lock, saying so when that takes waiting.
+    fn lock(&self, name: &str, exclusive: bool) -> Result<File> {
+        let path = self.work("locks")?.join(name);
+        let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        let (at_once, wait) = if exclusive {
+            (FlockOperation::NonBlockingLockExclusive, FlockOperation::LockExclusive)
+        } else {
+            (FlockOperation::NonBlockingLockShared, FlockOperation::LockShared)
+        };
+        if rustix::fs::flock(&file, at_once).is_err() {
+            eprintln!("litebox: set-up: waiting for another cargo xtask that uses `{name}`");
+            rustix::fs::flock(&file, wait).with_context(|| format!("cannot lock {}", path.display()))?;
         }
-        Ok(Lock(file))
+        Ok(file)
     }
 
     /// Gives the step's result from the cache, or makes it with `make`, which fills the directory it is given.
     fn step(&self, name: &str, key: Key, make: impl FnOnce(&Path, &mut Log) -> Result<()>) -> Result<Built> {
         let key = key.finish();
         let path = self.cache.join(name);
-        let stamp = path.join(".key");
-        if fs::read_to_string(&stamp).is_ok_and(|old| old == key) {
-            return Ok(Built { path, key });
+        let is_made = || fs::read_to_string(path.join(".key")).is_ok_and(|old| old == key);
+        let shared = self.lock(name, false)?;
+        if is_made() {
+            return Ok(Built { path, key, lock: Arc::new(shared) });
         }
+        drop(shared);
+        let lock = self.lock(name, true)?;
+        if !is_made() {
+            self.make(name, &key, &path, make)?;
+        }
+        rustix::fs::flock(&lock, FlockOperation::LockShared).context("cannot share a lock of ours")?;
+        Ok(Built { path, key, lock: Arc::new(lock) })
+    }
+
+    /// Makes a step's result aside and moves it into place.
+    fn make(&self, name: &str, key: &str, path: &Path, make: impl FnOnce(&Path, &mut Log) -> Result<()>) -> Result<()> {
         let partial = self.cache.join(format!("{name}.partial"));
         remove(&partial)?;
         fs::create_dir_all(&partial)?;
@@ -144,11 +164,11 @@ impl Setup {
         let line = Line::start(name, log.path());
         match make(&partial, &mut log) {
             Ok(()) => {
-                fs::write(partial.join(".key"), &key)?;
-                remove(&path)?;
-                fs::rename(&partial, &path).with_context(|| format!("cannot move {} into place", partial.display()))?;
+                fs::write(partial.join(".key"), key)?;
+                remove(path)?;
+                fs::rename(&partial, path).with_context(|| format!("cannot move {} into place", partial.display()))?;
                 line.done();
-                Ok(Built { path, key })
+                Ok(())
             }
             Err(error) => {
                 line.failed();

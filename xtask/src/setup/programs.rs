@@ -34,11 +34,12 @@ fn program(setup: &Setup, step: &str, krate: &str, sources: &[&str]) -> Result<B
     setup.step(step, key, |out, log| {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.current_dir(repository).env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static");
+        command.env("CARGO_PROFILE_RELEASE_STRIP", "symbols").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
         command.args(["build", "--release", "--target", TARGET, "-p", krate, "--target-dir"]).arg(&target_dir);
         log.run(&mut command)?;
         let built: PathBuf = [target_dir.as_path(), TARGET.as_ref(), "release".as_ref(), krate.as_ref()].iter().collect();
-        let stripped = out.join(krate);
-        fs::copy(&built, &stripped).with_context(|| format!("cargo left no {}", built.display()))?;
+        let copy = out.join(krate);
+        fs::copy(&built, &copy).with_context(|| format!("cargo left no {}", built.display()))?;
         Ok(())
     })
 }

@@ -1,0 +1,140 @@
+//! The list of programs whose behaviour in a sandbox is compared with Linux's: tests/vm/cases/*.toml.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use litebox_vm_init::{Job, JobFile, Place};
+use serde::Deserialize;
+
+use crate::{paths, run};
+
+/// Where the lists lie.
+const CASES: &str = "tests/vm/cases";
+/// Which cases are known to fail, and why. It only ever shrinks: a known failure that passes is a failure of its own.
+const KNOWN_FAILURES: &str = "tests/vm/known-failures.toml";
+/// Time for a case that names none.
+const DEFAULT_SECONDS: u64 = 60;
+
+/// One program to compare.
+#[derive(Debug, Clone)]
+pub(super) struct Case {
+    /// List and name: `coreutils/sort`.
+    pub(super) name: String,
+    /// Why it is known to fail, if it is.
+    pub(super) known_failure: Option<String>,
+    /// Status that it has natively.
+    pub(super) status: i32,
+    /// Bytes of its standard input.
+    pub(super) stdin: Vec<u8>,
+    entry: Entry,
+}
+
+/// A file of cases.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    case: Vec<Entry>,
+}
+
+/// A case as it is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    /// Unique within the list.
+    name: String,
+    /// Program and arguments.
+    run: Vec<String>,
+    /// Standard input.
+    #[serde(default)]
+    stdin: String,
+    /// Status that Linux gives; zero unless said otherwise.
+    #[serde(default)]
+    status: i32,
+    /// Time-out of either run in seconds.
+    seconds: Option<u64>,
+    /// Variables besides the usual ones.
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    /// Files in /mnt/case, by name.
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+}
+
+/// Known failures by case.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KnownFailures {
+    #[serde(default)]
+    known: BTreeMap<String, String>,
+}
+
+impl Case {
+    /// The job that runs this case in one of its two places.
+    pub(super) fn job(&self, place: Place) -> Job {
+        let mut env = run::environment();
+        env.extend(self.entry.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let files = self.entry.files.iter().map(|(name, text)| JobFile {
+            name: name.clone(),
+            content: text.clone().into_bytes(),
+            executable: text.starts_with("#!"),
+        });
+        Job {
+            argv: self.entry.run.clone(),
+            env,
+            place,
+            launcher_options: Vec::new(),
+            terminal: None,
+            timeout_ms: Some(1000 * self.entry.seconds.unwrap_or(DEFAULT_SECONDS)),
+            files: files.collect(),
+        }
+    }
+}
+
+/// Reads the cases whose names contain `filter`, in the order of the lists' names.
+///
+/// # Errors
+/// Lists that cannot be read, two cases of one name, and known failures of cases that do not exist.
+pub(super) fn load(filter: Option<&str>) -> Result<Vec<Case>> {
+    let directory = paths::repository().join(CASES);
+    let mut lists: Vec<_> = fs::read_dir(&directory)
+        .with_context(|| format!("cannot read {}", directory.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    lists.sort();
+    let known = fs::read_to_string(paths::repository().join(KNOWN_FAILURES)).unwrap_or_default();
+    let mut known: KnownFailures = toml::from_str(&known).with_context(|| format!("cannot understand {KNOWN_FAILURES}"))?;
+
+    let mut cases: Vec<Case> = Vec::new();
+    for path in lists {
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let list: List = toml::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        for entry in list.case {
+            let name = format!("{stem}/{}", entry.name);
+            if cases.iter().any(|case| case.name == name) {
+                bail!("{} has two cases named {}", path.display(), entry.name);
+            }
+            let known_failure = known.known.remove(&name);
+            cases.push(Case { name, known_failure, status: entry.status, stdin: entry.stdin.clone().into_bytes(), entry });
+        }
+    }
+    if let Some(stale) = known.known.keys().next() {
+        bail!("{KNOWN_FAILURES} names `{stale}`, which is no case; remove it there");
+    }
+    cases.retain(|case| filter.is_none_or(|filter| case.name.contains(filter)));
+    Ok(cases)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_repositorys_lists_are_sound() {
+        let cases = load(None).unwrap();
+        assert!(cases.len() >= 45, "{} cases", cases.len());
+        assert!(load(Some("no such case")).unwrap().is_empty());
+    }
+}

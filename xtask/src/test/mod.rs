@@ -1,0 +1,41 @@
+//! `cargo xtask test`: checks of the sources, tests on this machine, and suites in the VM.
+
+mod cases;
+mod checks;
+mod report;
+mod vm;
+
+use anyhow::Result;
+use clap::Args;
+
+use self::report::Report;
+
+/// Which tests.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TestArgs {
+    /// Leave out everything that needs a VM
+    #[arg(long)]
+    quick: bool,
+    /// Only tests with this in their name; the checks of the sources are left out then
+    filter: Option<String>,
+}
+
+/// Runs the tests and gives the exit status.
+///
+/// # Errors
+/// Test lists that cannot be read. A failed test or set-up is a line of the report, not an error.
+pub(crate) fn run(args: &TestArgs) -> Result<i32> {
+    let mut report = Report::default();
+    let filter = args.filter.as_deref();
+    if filter.is_none() {
+        checks::sources(&mut report);
+    }
+    checks::hosted(&mut report, filter);
+    if !args.quick {
+        let cases = cases::load(filter)?;
+        if !cases.is_empty() {
+            vm::run(&mut report, &cases, filter.is_none())?;
+        }
+    }
+    Ok(report.close())
+}

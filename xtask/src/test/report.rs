@@ -1,0 +1,43 @@
+//! Results of tests as they come, in the manner of TAP, and their sum.
+
+/// Counts results and shows them.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    passed: u32,
+    failed: Vec<String>,
+}
+
+impl Report {
+    /// Says what is going to be done.
+    pub(super) fn begin(&self, what: &str) {
+        println!("# {what}");
+    }
+
+    /// A test that did what it should.
+    pub(super) fn pass(&mut self, name: &str, note: &str) {
+        self.passed += 1;
+        println!("ok {} - {name}{}{note}", self.count(), if note.is_empty() { "" } else { " # " });
+    }
+
+    /// A test that did not; `why` may have several lines.
+    pub(super) fn fail(&mut self, name: &str, why: &str) {
+        self.failed.push(name.to_owned());
+        println!("not ok {} - {name}", self.count());
+        for line in why.lines() {
+            println!("    {line}");
+        }
+    }
+
+    /// Shows the sum and gives the exit status.
+    pub(super) fn close(self) -> i32 {
+        if !self.failed.is_empty() {
+            println!("# failed: {}", self.failed.join(", "));
+        }
+        println!("{} passed, {} failed", self.passed, self.failed.len());
+        i32::from(!self.failed.is_empty())
+    }
+
+    fn count(&self) -> usize {
+        self.passed as usize + self.failed.len()
+    }
+}

@@ -1,0 +1,179 @@
+//! The cases in a VM: each natively and in a sandbox, in one boot; output and status must be equal.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result, anyhow};
+use litebox_vm_init::{Ending, Place, ToVm};
+
+use super::cases::Case;
+use super::report::Report;
+use crate::setup::{Scope, Setup};
+use crate::vm::{Config, Output, Vm};
+use crate::{paths, tested};
+
+/// Bytes of a differing output that are shown.
+const SHOWN: usize = 300;
+
+/// What a run of a case gave.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    ending: Ending,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+/// Runs the cases. With `unload` the module must go at the end, and the kernel's log must be clean.
+///
+/// # Errors
+/// None of the tests' own: what fails in a VM is a line of the report.
+pub(super) fn run(report: &mut Report, cases: &[Case], unload: bool) -> Result<()> {
+    report.begin("set-up for the VM");
+    let mut vm = None;
+    report.begin("programs in the VM: Linux beside the sandbox");
+    for case in cases {
+        if vm.is_none() {
+            match boot() {
+                Ok(booted) => vm = Some(booted),
+                Err(error) => {
+                    report.fail(&case.name, &format!("{error:#}"));
+                    report.fail("vm/boot", "without a VM the other cases cannot run");
+                    return Ok(());
+                }
+            }
+        }
+        let Some(running) = vm.as_mut() else { continue };
+        let (verdict, usable) = judge(running, case);
+        match (verdict, &case.known_failure) {
+            (Ok(note), None) => report.pass(&case.name, &note),
+            (Ok(_), Some(reason)) => report.fail(
+                &case.name,
+                &format!("passes, though known to fail ({reason})\nwell done: remove it from tests/vm/known-failures.toml"),
+            ),
+            (Err(_), Some(reason)) => report.pass(&case.name, &format!("known failure: {reason}")),
+            (Err(why), None) => report.fail(&case.name, &why),
+        }
+        if !usable {
+            vm = None;
+        }
+    }
+    if let Some(running) = vm {
+        match running.power_off(unload) {
+            Ok(()) => report.pass("vm/unload-and-clean-log", ""),
+            Err(error) => report.fail("vm/unload-and-clean-log", &format!("{error:#}")),
+        }
+    }
+    Ok(())
+}
+
+/// Boots a VM with the module.
+fn boot() -> Result<Vm> {
+    let cache = paths::cache();
+    let artefacts = Setup::new(cache.clone()).ensure(Scope::Sandbox).context("set-up")?;
+    let vm = Vm::boot(&cache, artefacts, &Config { module: true, ..Config::default() })?;
+    tested::note(vm.release());
+    Ok(vm)
+}
+
+/// Runs a case in both places: a note or the reason of failure, and whether the VM is still usable.
+fn judge(vm: &mut Vm, case: &Case) -> (Result<String, String>, bool) {
+    let begun = Instant::now();
+    let native = match outcome(vm, case, Place::Native) {
+        Ok(native) => native,
+        Err(error) => return (Err(format!("natively: {error:#}")), false),
+    };
+    let native_time = begun.elapsed();
+    if native.ending != Ending::Exited(case.status) {
+        let shown = String::from_utf8_lossy(&native.stderr).into_owned();
+        return (Err(format!("natively {:?} instead of status {}: the case is wrong\n{shown}", native.ending, case.status)), true);
+    }
+    let begun = Instant::now();
+    let sandbox = match outcome(vm, case, Place::Sandbox) {
+        Ok(sandbox) => sandbox,
+        Err(error) => return (Err(format!("in the sandbox: {error:#}")), false),
+    };
+    let note = |duration: Duration| format!("{:.1} s", duration.as_secs_f64());
+    match difference(&native, &sandbox) {
+        None => (Ok(format!("{}, natively {}", note(begun.elapsed()), note(native_time))), true),
+        Some(why) => (Err(why), true),
+    }
+}
+
+/// Runs a case in one place.
+fn outcome(vm: &mut Vm, case: &Case, place: Place) -> Result<Outcome, Error> {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let mut input = Some((vm.input(), case.stdin.clone()));
+    let mut feeder = None;
+    let ending = vm.run(
+        &case.job(place),
+        |output| {
+            match output {
+                Output::Stdout(bytes) => stdout.extend(bytes),
+                Output::Stderr(bytes) => stderr.extend(bytes),
+            }
+            Ok(())
+        },
+        || {
+            if let Some((input, bytes)) = input.take() {
+                feeder = Some(thread::spawn(move || -> Result<()> {
+                    if !bytes.is_empty() {
+                        input.send(&ToVm::Stdin(bytes))?;
+                    }
+                    input.send(&ToVm::StdinEnd)
+                }));
+            }
+            Ok(())
+        },
+    )?;
+    if let Some(feeder) = feeder {
+        feeder.join().map_err(|_| anyhow!("the thread that sends input has died"))??;
+    }
+    Ok(Outcome { ending, stdout, stderr })
+}
+
+/// What differs, in words; nothing when nothing does. Statuses compare as a shell sees them.
+fn difference(native: &Outcome, sandbox: &Outcome) -> Option<String> {
+    let mut lines = Vec::new();
+    if native.ending.status() != sandbox.ending.status() || sandbox.ending == Ending::TimedOut {
+        lines.push(format!("status: Linux {}, sandbox {} ({:?})", native.ending.status(), sandbox.ending.status(), sandbox.ending));
+    }
+    for (stream, linux, ours) in [("stdout", &native.stdout, &sandbox.stdout), ("stderr", &native.stderr, &sandbox.stderr)] {
+        if linux != ours {
+            let common = linux.iter().zip(ours).take_while(|(one, other)| one == other).count();
+            lines.push(format!("{stream} differs from byte {common} on:"));
+            lines.push(format!("  Linux   {}", excerpt(linux, common)));
+            lines.push(format!("  sandbox {}", excerpt(ours, common)));
+        }
+    }
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// Some bytes from `from` on, readable, with their number.
+fn excerpt(bytes: &[u8], from: usize) -> String {
+    let rest = &bytes[from..];
+    let shown = &rest[..rest.len().min(SHOWN)];
+    format!("({} bytes) \"{}\"", bytes.len(), shown.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(ending: Ending, stdout: &[u8]) -> Outcome {
+        Outcome { ending, stdout: stdout.to_vec(), stderr: Vec::new() }
+    }
+
+    #[test]
+    fn equal_is_equal_and_a_signal_equals_its_status() {
+        let native = outcome(Ending::Signalled(11), b"x");
+        assert_eq!(difference(&native, &outcome(Ending::Exited(139), b"x")), None);
+    }
+
+    #[test]
+    fn a_differing_byte_and_a_time_out_are_told() {
+        let native = outcome(Ending::Exited(0), b"abc");
+        assert!(difference(&native, &outcome(Ending::Exited(0), b"abd")).unwrap().contains("from byte 2"));
+        let late = outcome(Ending::TimedOut, b"");
+        assert!(difference(&outcome(Ending::Exited(124), b""), &late).is_some());
+    }
+}

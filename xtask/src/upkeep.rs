@@ -1,0 +1,83 @@
+//! `cargo xtask doctor`, `clean` and `build`: the state of this machine and of the cache.
+
+use std::fs::{self, OpenOptions};
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use crate::paths;
+use crate::setup::{self, Mirrors, Scope, Setup};
+
+/// Free space that set-up wants, in GiB.
+const WANTED_GIB: u64 = 12;
+
+/// Makes everything that a run needs.
+///
+/// # Errors
+/// The step that failed.
+pub(crate) fn build() -> Result<i32> {
+    let artefacts = Setup::new(paths::cache()).ensure(Scope::Sandbox)?;
+    println!("ready: kernel {}, cache {}", artefacts.tree.release()?, paths::cache().display());
+    Ok(0)
+}
+
+/// Removes the cache.
+///
+/// # Errors
+/// A cache that cannot be removed.
+pub(crate) fn clean() -> Result<i32> {
+    let cache = paths::cache();
+    setup::remove(&cache)?;
+    println!("removed {}", cache.display());
+    Ok(0)
+}
+
+/// Says what is missing on this machine, and the cure; the status is 1 when something is.
+///
+/// # Errors
+/// None at present.
+pub(crate) fn doctor() -> Result<i32> {
+    let mut sound = true;
+    let mut say = |good: bool, what: &str, cure: &str| {
+        sound &= good;
+        println!("{} {what}{}{}", if good { "ok     " } else { "MISSING" }, if good { "" } else { "\n          try: " }, if good { "" } else { cure });
+    };
+    let missing = setup::missing_host_packages();
+    let names = missing.join(" ");
+    let install = format!("apt-get install --no-install-recommends {names}   (set-up does this itself when root)");
+    say(missing.is_empty(), &format!("packages of this machine {names}"), &install);
+    let root = rustix::process::geteuid().is_root();
+    say(root || paths::cache().join("guest-root/.key").exists(), "root, or a finished set-up", "sudo env PATH=\"$PATH\" cargo xtask build");
+    match Mirrors::of_this_machine() {
+        Ok(mirrors) => say(true, &format!("Debian mirror {}", mirrors.main), ""),
+        Err(error) => say(false, "Debian mirror", &error.to_string()),
+    }
+    for (tool, cure) in [
+        ("nextest", "cargo install --locked cargo-nextest   (cargo test serves, too)"),
+        ("clippy", "rustup component add clippy"),
+        ("fmt", "rustup component add rustfmt"),
+    ] {
+        let mut version = Command::new("cargo");
+        version.args([tool, "--version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        say(version.status().is_ok_and(|status| status.success()), &format!("cargo {tool}"), cure);
+    }
+    let free = free_gib();
+    say(free >= WANTED_GIB, &format!("{free} GiB free for {}", paths::cache().display()), "make room, or point XDG_CACHE_HOME to where there is some");
+    let kvm = OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    let answer = fs::read_to_string(paths::cache().join("kvm")).unwrap_or_default();
+    let kvm = match (kvm, answer.lines().nth(1)) {
+        (false, _) => "not usable here: QEMU emulates, which is slower",
+        (true, Some("yes")) => "boots the kernel",
+        (true, Some(_)) => "does not boot the kernel: QEMU emulates, which is slower",
+        (true, None) => "not tried yet",
+    };
+    println!("        KVM: {kvm}");
+    Ok(i32::from(!sound))
+}
+
+/// Free space where the cache is, or will be.
+fn free_gib() -> u64 {
+    let cache = paths::cache();
+    let existing = cache.ancestors().find(|path| path.exists()).unwrap_or(&cache);
+    rustix::fs::statvfs(existing).map_or(0, |space| (space.f_bavail * space.f_frsize) >> 30)
+}
