@@ -1,11 +1,15 @@
 //! `cargo xtask`: every developer and CI command of LiteBox in the kernel.
 
+mod bench;
 mod cpio;
 mod paths;
 mod run;
 mod setup;
 mod terminal;
+mod test;
 mod tested;
+mod tidy;
+mod upkeep;
 mod vm;
 
 use std::process::ExitCode;
@@ -14,6 +18,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::run::RunArgs;
+use crate::test::TestArgs;
 
 /// Status of set-up and VM faults; a program's own statuses are passed on.
 const FAULT: u8 = 125;
@@ -30,6 +35,23 @@ struct Cli {
 enum Command {
     /// Run a program in a sandbox in a VM, with this command's streams and the program's status
     Run(RunArgs),
+    /// Run the tests: sources, this machine, VM
+    Test(TestArgs),
+    /// Make everything that a run needs, without running anything
+    Build,
+    /// Open a shell in the VM, outside the sandbox; litebox-launch lies in /mnt/litebox
+    Shell(RunArgs),
+    /// Measure one group of operations, or all, natively and in a sandbox
+    Bench {
+        /// A program of tests/bench/
+        group: Option<String>,
+    },
+    /// Remove everything that set-up made
+    Clean,
+    /// Say what is missing on this machine, and the cure
+    Doctor,
+    /// Check the house rules that no compiler checks
+    Tidy,
 }
 
 fn main() -> ExitCode {
@@ -46,5 +68,12 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<i32> {
     match command {
         Command::Run(args) => run::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Build => upkeep::build(),
+        Command::Shell(args) => run::run(&RunArgs { shell: true, ..args }),
+        Command::Bench { group } => bench::run(group.as_deref()),
+        Command::Clean => upkeep::clean(),
+        Command::Doctor => upkeep::doctor(),
+        Command::Tidy => tidy::run(),
     }
 }

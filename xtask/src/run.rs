@@ -105,7 +105,11 @@ fn job(args: &RunArgs) -> Job {
         place: if args.native { Place::Native } else { Place::Sandbox },
         launcher_options,
         terminal: terminal::interactive().then(terminal::size),
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and a negative limit is none at all")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, and a negative limit is none at all"
+        )]
         timeout_ms: args.timeout.map(|seconds| (seconds * 1000.0) as u64),
         files: Vec::new(),
     }

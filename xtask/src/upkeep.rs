@@ -40,14 +40,23 @@ pub(crate) fn doctor() -> Result<i32> {
     let mut sound = true;
     let mut say = |good: bool, what: &str, cure: &str| {
         sound &= good;
-        println!("{} {what}{}{}", if good { "ok     " } else { "MISSING" }, if good { "" } else { "\n          try: " }, if good { "" } else { cure });
+        println!(
+            "{} {what}{}{}",
+            if good { "ok     " } else { "MISSING" },
+            if good { "" } else { "\n          try: " },
+            if good { "" } else { cure }
+        );
     };
     let missing = setup::missing_host_packages();
     let names = missing.join(" ");
     let install = format!("apt-get install --no-install-recommends {names}   (set-up does this itself when root)");
     say(missing.is_empty(), &format!("packages of this machine {names}"), &install);
     let root = rustix::process::geteuid().is_root();
-    say(root || paths::cache().join("guest-root/.key").exists(), "root, or a finished set-up", "sudo env PATH=\"$PATH\" cargo xtask build");
+    say(
+        root || paths::cache().join("guest-root/.key").exists(),
+        "root, or a finished set-up",
+        "sudo env PATH=\"$PATH\" cargo xtask build",
+    );
     match Mirrors::of_this_machine() {
         Ok(mirrors) => say(true, &format!("Debian mirror {}", mirrors.main), ""),
         Err(error) => say(false, "Debian mirror", &error.to_string()),
@@ -62,7 +71,11 @@ pub(crate) fn doctor() -> Result<i32> {
         say(version.status().is_ok_and(|status| status.success()), &format!("cargo {tool}"), cure);
     }
     let free = free_gib();
-    say(free >= WANTED_GIB, &format!("{free} GiB free for {}", paths::cache().display()), "make room, or point XDG_CACHE_HOME to where there is some");
+    say(
+        free >= WANTED_GIB,
+        &format!("{free} GiB free for {}", paths::cache().display()),
+        "make room, or point XDG_CACHE_HOME to where there is some",
+    );
     let kvm = OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
     let answer = fs::read_to_string(paths::cache().join("kvm")).unwrap_or_default();
     let kvm = match (kvm, answer.lines().nth(1)) {

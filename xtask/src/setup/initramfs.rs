@@ -5,15 +5,23 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::key::files_below;
 use super::{Built, Key, Setup};
 use crate::cpio::Archive;
 
 /// Directories that the first process mounts something on, or looks into.
-const DIRECTORIES: &[&str] = &["dev", "guestroot", "modules", "modules/base", "modules/share", "proc", "run", "sys", "tmp", "tools"];
+const DIRECTORIES: &[&str] =
+    &["dev", "guestroot", "modules", "modules/base", "modules/share", "proc", "run", "sys", "tmp", "tools"];
 
-/// Packs the VM's first process, the modules, and for a sandbox litebox.ko and the launcher.
-pub(super) fn step(setup: &Setup, modules: &Built, init: &Built, sandbox: Option<&(Built, Built)>) -> Result<Built> {
-    let mut key = Key::default().text(&modules.key).text(&init.key).text(&format!("{DIRECTORIES:?}"));
+/// Packs the VM's first process, the modules, the tests' programs, and for a sandbox litebox.ko and the launcher.
+pub(super) fn step(
+    setup: &Setup,
+    modules: &Built,
+    init: &Built,
+    programs: &Built,
+    sandbox: Option<&(Built, Built)>,
+) -> Result<Built> {
+    let mut key = Key::default().text(&modules.key).text(&init.key).text(&programs.key).text(&format!("{DIRECTORIES:?}"));
     if let Some((module, launcher)) = sandbox {
         key = key.text(&module.key).text(&launcher.key);
     }
@@ -29,6 +37,12 @@ pub(super) fn step(setup: &Setup, modules: &Built, init: &Built, sandbox: Option
             for entry in fs::read_dir(modules.path.join(group)).context("the kernel's modules are missing")? {
                 let entry = entry?;
                 add(&mut archive, &format!("modules/{group}/{}", entry.file_name().to_string_lossy()), &entry.path())?;
+            }
+        }
+        for path in files_below(&programs.path)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if !name.starts_with('.') {
+                add(&mut archive, &format!("tools/{name}"), &path)?;
             }
         }
         if let Some((module, launcher)) = sandbox {

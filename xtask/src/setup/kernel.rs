@@ -24,7 +24,9 @@ pub(super) fn step(setup: &Setup, tree: &Tree) -> Result<Built> {
         let sources = fs::read_dir(tree.root().join("usr/src")).context("the tree has no /usr/src")?;
         let tarball = sources.filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.to_owned()));
         let tarball = tarball.filter(|name| name.starts_with("linux-source-") && name.contains(".tar"));
-        let Some(tarball) = tarball.max() else { bail!("the tree has no kernel source; the package linux-source should bring it") };
+        let Some(tarball) = tarball.max() else {
+            bail!("the tree has no kernel source; the package linux-source should bring it")
+        };
         fs::copy(&script, out.join("prepare.sh"))?;
         let inside = tree.inside().bind(out, KERNEL);
         inside.run(&format!("cd {KERNEL} && ./prepare.sh /usr/src/{tarball} {KERNEL}/out {release}"), log)

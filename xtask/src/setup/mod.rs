@@ -104,7 +104,8 @@ impl Setup {
             }
         };
         let modules = kernel::modules(self, &tree)?;
-        let initramfs = initramfs::step(self, &modules, &init, sandbox.as_ref())?;
+        let programs = programs::tests(self, &tree)?;
+        let initramfs = initramfs::step(self, &modules, &init, &programs, sandbox.as_ref())?;
         Ok(Artefacts {
             kernel: tree.kernel()?,
             tree,

@@ -56,9 +56,8 @@ fn vendor(setup: &Setup) -> Result<Built> {
     let key = Key::default().files(&lock)?;
     setup.step("vendor", key, |out, log| {
         log.run(cargo().args(["vendor", "--quiet", "--locked"]).arg(out.join("crates")))?;
-        let config = format!(
-            "[source.crates-io]\nreplace-with = \"vendored\"\n\n[source.vendored]\ndirectory = \"{VENDOR}/crates\"\n"
-        );
+        let config =
+            format!("[source.crates-io]\nreplace-with = \"vendored\"\n\n[source.vendored]\ndirectory = \"{VENDOR}/crates\"\n");
         fs::write(out.join("config.toml"), config).context("cannot write cargo's settings")
     })
 }

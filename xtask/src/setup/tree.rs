@@ -3,22 +3,43 @@
 //! Commands run in it by chroot, in a mount namespace of their own: whatever is bound into the tree for a command disappears with
 //! that command, however it ends.
 
-use std::{env, fs};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
 use super::{Built, Key, Log, Mirrors, Setup, need_root};
 
 /// From backports: the kernel with Rust, and what it is built with.
-const BACKPORTS: &[&str] =
-    &["linux-image-amd64", "linux-headers-amd64", "linux-source", "libelf-dev", "libdw-dev", "pahole"];
+const BACKPORTS: &[&str] = &["linux-image-amd64", "linux-headers-amd64", "linux-source", "libelf-dev", "libdw-dev", "pahole"];
 /// From trixie: compilers of that kernel, tools for images, the emulator.
 const PACKAGES: &[&str] = &[
-    "bc", "bindgen", "bison", "busybox-static", "ca-certificates", "cargo", "clang", "cpio", "erofs-utils", "flex", "gcc", "kmod",
-    "libclang-dev", "libssl-dev", "lld", "llvm", "make", "musl-tools", "python3", "qemu-system-x86", "rust-src", "rustc", "seabios",
-    "xz-utils", "zstd",
+    "bc",
+    "bindgen",
+    "bison",
+    "busybox-static",
+    "ca-certificates",
+    "cargo",
+    "clang",
+    "cpio",
+    "erofs-utils",
+    "flex",
+    "gcc",
+    "kmod",
+    "libclang-dev",
+    "libssl-dev",
+    "lld",
+    "llvm",
+    "make",
+    "musl-tools",
+    "python3",
+    "qemu-system-x86",
+    "rust-src",
+    "rustc",
+    "seabios",
+    "xz-utils",
+    "zstd",
 ];
 /// Where a step's own directory appears in the tree.
 pub(super) const OUT: &str = "/mnt/out";
@@ -64,7 +85,14 @@ pub(super) fn step(setup: &Setup) -> Result<Tree> {
 }
 
 /// Makes a Debian trixie directory tree with mmdebstrap.
-pub(super) fn bootstrap(root: &Path, variant: &str, packages: &[&str], sources: &[String], options: &[String], log: &mut Log) -> Result<()> {
+pub(super) fn bootstrap(
+    root: &Path,
+    variant: &str,
+    packages: &[&str],
+    sources: &[String],
+    options: &[String],
+    log: &mut Log,
+) -> Result<()> {
     let mut command = Command::new("mmdebstrap");
     command.args(["--mode=root", "--format=directory", "--aptopt=APT::Sandbox::User \"root\""]);
     command.arg(format!("--variant={variant}")).arg(format!("--include={}", packages.join(","))).args(options);

@@ -29,7 +29,8 @@ pub(super) fn hosted(report: &mut Report, filter: Option<&str>) {
         arguments.extend(filter);
         cargo(report, "hosted/tests", &arguments);
     } else {
-        report.begin("cargo-nextest is not installed, so cargo test runs them; for nextest: cargo install --locked cargo-nextest");
+        report
+            .begin("cargo-nextest is not installed, so cargo test runs them; for nextest: cargo install --locked cargo-nextest");
         let mut arguments = vec!["test", "--workspace", "--all-targets"];
         arguments.extend(filter);
         cargo(report, "hosted/tests", &arguments);

@@ -83,9 +83,12 @@ fn judge(vm: &mut Vm, case: &Case) -> (Result<String, String>, bool) {
         Err(error) => return (Err(format!("natively: {error:#}")), false),
     };
     let native_time = begun.elapsed();
-    if native.ending != Ending::Exited(case.status) {
+    if native.ending.status() != case.status || native.ending == Ending::TimedOut {
         let shown = String::from_utf8_lossy(&native.stderr).into_owned();
-        return (Err(format!("natively {:?} instead of status {}: the case is wrong\n{shown}", native.ending, case.status)), true);
+        return (
+            Err(format!("natively {:?} instead of status {}: the case is wrong\n{shown}", native.ending, case.status)),
+            true,
+        );
     }
     let begun = Instant::now();
     let sandbox = match outcome(vm, case, Place::Sandbox) {
@@ -135,7 +138,12 @@ fn outcome(vm: &mut Vm, case: &Case, place: Place) -> Result<Outcome, Error> {
 fn difference(native: &Outcome, sandbox: &Outcome) -> Option<String> {
     let mut lines = Vec::new();
     if native.ending.status() != sandbox.ending.status() || sandbox.ending == Ending::TimedOut {
-        lines.push(format!("status: Linux {}, sandbox {} ({:?})", native.ending.status(), sandbox.ending.status(), sandbox.ending));
+        lines.push(format!(
+            "status: Linux {}, sandbox {} ({:?})",
+            native.ending.status(),
+            sandbox.ending.status(),
+            sandbox.ending
+        ));
     }
     for (stream, linux, ours) in [("stdout", &native.stdout, &sandbox.stdout), ("stderr", &native.stderr, &sandbox.stderr)] {
         if linux != ours {

@@ -98,15 +98,25 @@ impl Vm {
         let input = Input(Arc::new(Mutex::new(stream.try_clone()?)));
         stream.set_read_timeout(Some(TICK))?;
         let last_sign = Instant::now();
-        let mut vm =
-            Self { qemu: child, input, stream, decoder: Decoder::default(), console, directory, last_sign, release: String::new() };
+        let mut vm = Self {
+            qemu: child,
+            input,
+            stream,
+            decoder: Decoder::default(),
+            console,
+            directory,
+            last_sign,
+            release: String::new(),
+        };
         vm.input.send(&ToVm::Setup(Setup { module: config.module, share: config.share.is_some() }))?;
         let deadline = Instant::now() + BOOT_LIMIT;
         let prepared = loop {
             match vm.next() {
                 Ok(Some(ToHost::Ready(release))) => break Ok(release),
                 Ok(Some(ToHost::Failed(reason))) => break Err(anyhow!("the VM could not be prepared: {reason}")),
-                Ok(_) if Instant::now() > deadline => break Err(anyhow!("the VM was not ready after {} s", BOOT_LIMIT.as_secs())),
+                Ok(_) if Instant::now() > deadline => {
+                    break Err(anyhow!("the VM was not ready after {} s", BOOT_LIMIT.as_secs()));
+                }
                 Ok(_) => {}
                 Err(error) => break Err(error),
             }
@@ -131,7 +141,12 @@ impl Vm {
     ///
     /// # Errors
     /// A VM that dies, hangs, or whose kernel reports a fault. It is of no further use then.
-    pub(crate) fn run(&mut self, job: &Job, mut output: impl FnMut(Output) -> Result<()>, mut tick: impl FnMut() -> Result<()>) -> Result<Ending> {
+    pub(crate) fn run(
+        &mut self,
+        job: &Job,
+        mut output: impl FnMut(Output) -> Result<()>,
+        mut tick: impl FnMut() -> Result<()>,
+    ) -> Result<Ending> {
         let deadline = job.timeout_ms.map(|limit| Instant::now() + Duration::from_millis(limit) + KILL_LIMIT);
         self.input.send(&ToVm::Job(job.clone()))?;
         let mut watched = || -> Result<Ending> {

@@ -96,7 +96,8 @@ fn prepare(cache: &Path) -> Result<(PathBuf, PathBuf)> {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
-    let vm_logs = fs::read_dir(&logs)?.filter_map(Result::ok).filter(|entry| entry.file_name().to_string_lossy().starts_with("vm-"));
+    let vm_logs =
+        fs::read_dir(&logs)?.filter_map(Result::ok).filter(|entry| entry.file_name().to_string_lossy().starts_with("vm-"));
     let mut old: Vec<_> = vm_logs.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
     old.sort();
     for (_, path) in old.iter().rev().skip(2 * KEPT_LOGS) {

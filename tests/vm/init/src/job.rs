@@ -6,9 +6,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
-use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -175,7 +175,13 @@ fn set_size(terminal: &File, size: WindowSize) -> io::Result<()> {
 }
 
 /// Feeds the child, passes its output on, waits for it and reports how it ended.
-fn supervise(mut child: Child, terminal: Option<File>, chunks: Receiver<Vec<u8>>, timeout: Option<Duration>, sender: &Arc<Sender>) {
+fn supervise(
+    mut child: Child,
+    terminal: Option<File>,
+    chunks: Receiver<Vec<u8>>,
+    timeout: Option<Duration>,
+    sender: &Arc<Sender>,
+) {
     let mut output = Vec::new();
     if let Some(terminal) = terminal {
         if let Ok(reader) = terminal.try_clone() {
