@@ -7,11 +7,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use litebox_vm_init::{Ending, Job, Place, TOOLS_DIR, ToVm};
+use litebox_vm_init::{Ending, Job, Place, TOOLS_DIR};
 use serde::Serialize;
 
 use crate::setup::{Scope, Setup};
-use crate::vm::{Config, Output, Vm};
+use crate::vm::{Config, Vm};
 use crate::{paths, run};
 
 /// Where the groups' programs lie.
@@ -84,23 +84,11 @@ fn measure(vm: &mut Vm, group: &str, place: Place) -> Result<String> {
         timeout_ms: Some(LIMIT_MS),
         files: Vec::new(),
     };
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let mut end = Some(vm.input());
-    let ending = vm.run(
-        &job,
-        |output| {
-            match output {
-                Output::Stdout(bytes) => stdout.extend(bytes),
-                Output::Stderr(bytes) => stderr.extend(bytes),
-            }
-            Ok(())
-        },
-        || end.take().map_or(Ok(()), |input| input.send(&ToVm::StdinEnd)),
-    )?;
-    if ending != Ending::Exited(0) {
-        bail!("benchmark {group} in {place:?}: {ending:?}\n{}", String::from_utf8_lossy(&stderr));
+    let outcome = vm.outcome(&job, &[])?;
+    if outcome.ending != Ending::Exited(0) {
+        bail!("benchmark {group} in {place:?}: {:?}\n{}", outcome.ending, String::from_utf8_lossy(&outcome.stderr));
     }
-    Ok(String::from_utf8_lossy(&stdout).into_owned())
+    Ok(String::from_utf8_lossy(&outcome.stdout).into_owned())
 }
 
 /// Puts both outputs side by side.

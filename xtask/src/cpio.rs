@@ -7,7 +7,7 @@ pub(crate) struct Archive {
     entries: u32,
 }
 
-/// File types as in st_mode.
+/// File types as in `st_mode`.
 const DIRECTORY: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
 const CHARACTER: u32 = 0o020_000;

@@ -1,4 +1,4 @@
-//! `cargo xtask`: every developer and CI command of LiteBox in the kernel.
+//! `cargo xtask`: every developer and CI command of this project.
 
 mod bench;
 mod cpio;
@@ -23,7 +23,7 @@ use crate::test::TestArgs;
 /// Status of set-up and VM faults; a program's own statuses are passed on.
 const FAULT: u8 = 125;
 
-/// Builds, runs and tests LiteBox in the kernel.
+/// Builds, runs and tests sandboxes in the kernel.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {

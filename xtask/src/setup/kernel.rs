@@ -15,7 +15,7 @@ const SHARE_MODULES: &[&str] = &["9pnet_virtio", "9p"];
 /// Where the prepared kernel appears in the tree. Its files name this path, so it never changes.
 pub(super) const KERNEL: &str = "/mnt/kernel";
 
-/// Prepares the kernel's source: out/ is what `kbuild/Makefile` takes as KERNEL_OUT.
+/// Prepares the kernel's source: out/ is what `kbuild/Makefile` takes as `KERNEL_OUT`.
 pub(super) fn step(setup: &Setup, tree: &Tree) -> Result<Built> {
     let script = paths::repository().join("kbuild/prepare.sh");
     let release = tree.release()?;

@@ -2,6 +2,7 @@
 
 mod cases;
 mod checks;
+mod command;
 mod report;
 mod vm;
 
@@ -34,8 +35,9 @@ pub(crate) fn run(args: &TestArgs) -> Result<i32> {
     if !args.quick {
         let cases = cases::load(filter)?;
         if !cases.is_empty() {
-            vm::run(&mut report, &cases, filter.is_none())?;
+            vm::run(&mut report, &cases);
         }
+        command::run(&mut report, filter);
     }
     Ok(report.close())
 }

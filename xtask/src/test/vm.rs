@@ -1,33 +1,21 @@
 //! The cases in a VM: each natively and in a sandbox, in one boot; output and status must be equal.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result, anyhow};
-use litebox_vm_init::{Ending, Place, ToVm};
+use anyhow::{Context, Result};
+use litebox_vm_init::{Ending, Place};
 
 use super::cases::Case;
 use super::report::Report;
 use crate::setup::{Scope, Setup};
-use crate::vm::{Config, Output, Vm};
+use crate::vm::{Config, Outcome, Vm};
 use crate::{paths, tested};
 
 /// Bytes of a differing output that are shown.
 const SHOWN: usize = 300;
 
-/// What a run of a case gave.
-#[derive(Debug, PartialEq, Eq)]
-struct Outcome {
-    ending: Ending,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-}
-
-/// Runs the cases. With `unload` the module must go at the end, and the kernel's log must be clean.
-///
-/// # Errors
-/// None of the tests' own: what fails in a VM is a line of the report.
-pub(super) fn run(report: &mut Report, cases: &[Case], unload: bool) -> Result<()> {
+/// Runs the cases. At the end the module must go, and the kernel's log must be clean.
+pub(super) fn run(report: &mut Report, cases: &[Case]) {
     report.begin("set-up for the VM");
     let mut vm = None;
     report.begin("programs in the VM: Linux beside the sandbox");
@@ -38,7 +26,7 @@ pub(super) fn run(report: &mut Report, cases: &[Case], unload: bool) -> Result<(
                 Err(error) => {
                     report.fail(&case.name, &format!("{error:#}"));
                     report.fail("vm/boot", "without a VM the other cases cannot run");
-                    return Ok(());
+                    return;
                 }
             }
         }
@@ -58,12 +46,11 @@ pub(super) fn run(report: &mut Report, cases: &[Case], unload: bool) -> Result<(
         }
     }
     if let Some(running) = vm {
-        match running.power_off(unload) {
+        match running.power_off(true) {
             Ok(()) => report.pass("vm/unload-and-clean-log", ""),
             Err(error) => report.fail("vm/unload-and-clean-log", &format!("{error:#}")),
         }
     }
-    Ok(())
 }
 
 /// Boots a VM with the module.
@@ -78,7 +65,7 @@ fn boot() -> Result<Vm> {
 /// Runs a case in both places: a note or the reason of failure, and whether the VM is still usable.
 fn judge(vm: &mut Vm, case: &Case) -> (Result<String, String>, bool) {
     let begun = Instant::now();
-    let native = match outcome(vm, case, Place::Native) {
+    let native = match vm.outcome(&case.job(Place::Native), &case.stdin) {
         Ok(native) => native,
         Err(error) => return (Err(format!("natively: {error:#}")), false),
     };
@@ -91,7 +78,7 @@ fn judge(vm: &mut Vm, case: &Case) -> (Result<String, String>, bool) {
         );
     }
     let begun = Instant::now();
-    let sandbox = match outcome(vm, case, Place::Sandbox) {
+    let sandbox = match vm.outcome(&case.job(Place::Sandbox), &case.stdin) {
         Ok(sandbox) => sandbox,
         Err(error) => return (Err(format!("in the sandbox: {error:#}")), false),
     };
@@ -100,38 +87,6 @@ fn judge(vm: &mut Vm, case: &Case) -> (Result<String, String>, bool) {
         None => (Ok(format!("{}, natively {}", note(begun.elapsed()), note(native_time))), true),
         Some(why) => (Err(why), true),
     }
-}
-
-/// Runs a case in one place.
-fn outcome(vm: &mut Vm, case: &Case, place: Place) -> Result<Outcome, Error> {
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let mut input = Some((vm.input(), case.stdin.clone()));
-    let mut feeder = None;
-    let ending = vm.run(
-        &case.job(place),
-        |output| {
-            match output {
-                Output::Stdout(bytes) => stdout.extend(bytes),
-                Output::Stderr(bytes) => stderr.extend(bytes),
-            }
-            Ok(())
-        },
-        || {
-            if let Some((input, bytes)) = input.take() {
-                feeder = Some(thread::spawn(move || -> Result<()> {
-                    if !bytes.is_empty() {
-                        input.send(&ToVm::Stdin(bytes))?;
-                    }
-                    input.send(&ToVm::StdinEnd)
-                }));
-            }
-            Ok(())
-        },
-    )?;
-    if let Some(feeder) = feeder {
-        feeder.join().map_err(|_| anyhow!("the thread that sends input has died"))??;
-    }
-    Ok(Outcome { ending, stdout, stderr })
 }
 
 /// What differs, in words; nothing when nothing does. Statuses compare as a shell sees them.

@@ -1,6 +1,7 @@
 //! The virtual machine: booted, spoken to, watched, and ended.
 
 mod console;
+mod outcome;
 mod qemu;
 
 use std::fs;
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use litebox_vm_init::{Decoder, Ending, Job, Message, Setup, ToHost, ToVm, send};
 
 use self::console::Console;
+pub(crate) use self::outcome::Outcome;
 use crate::setup::Artefacts;
 
 /// How often the kernel log is looked at while nothing comes from the VM.

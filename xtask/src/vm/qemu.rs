@@ -117,12 +117,11 @@ pub(super) fn accelerator(cache: &Path, artefacts: &Artefacts) -> Accelerator {
     }
     let answer = cache.join("kvm");
     let about = artefacts.kernel.display().to_string();
-    if let Ok(known) = fs::read_to_string(&answer) {
-        if let Some((kernel, result)) = known.split_once('\n') {
-            if kernel == about {
-                return if result == "yes" { Accelerator::Kvm } else { Accelerator::Tcg };
-            }
-        }
+    let known = fs::read_to_string(&answer).unwrap_or_default();
+    match known.split_once('\n') {
+        Some((kernel, "yes")) if kernel == about => return Accelerator::Kvm,
+        Some((kernel, _)) if kernel == about => return Accelerator::Tcg,
+        _ => {}
     }
     eprintln!("litebox: trying whether KVM boots this kernel (once)");
     let boots = probe(cache, artefacts).unwrap_or(false);
