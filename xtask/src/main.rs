@@ -50,6 +50,8 @@ enum Command {
     Clean,
     /// Say what is missing on this machine, and the cure
     Doctor,
+    /// Write anew what is generated and committed: docs/compatibility.md
+    Codegen,
     /// Check the house rules that no compiler checks
     Tidy,
 }
@@ -74,6 +76,7 @@ fn dispatch(command: Command) -> Result<i32> {
         Command::Bench { group } => bench::run(group.as_deref()),
         Command::Clean => upkeep::clean(),
         Command::Doctor => upkeep::doctor(),
+        Command::Codegen => upkeep::codegen(),
         Command::Tidy => tidy::run(),
     }
 }

@@ -48,8 +48,10 @@ pub(crate) fn problems() -> Result<Vec<String>> {
 /// What is wrong with one file.
 fn judge(text: &str) -> Vec<String> {
     let mut problems = Vec::new();
-    // Attributes of the crate, such as no_std, may come first.
-    let first = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with("#!["));
+    // The licence, where a kernel wants it, and attributes of the crate, such as no_std, may come first.
+    let before =
+        |line: &str| line.trim().is_empty() || line.starts_with("#![") || line.starts_with("// SPDX-License-Identifier:");
+    let first = text.lines().find(|line| !before(line));
     if !first.is_some_and(|line| line.starts_with("//!")) {
         problems.push("begins without a //! line that says what it is".to_owned());
     }
@@ -64,7 +66,10 @@ fn judge(text: &str) -> Vec<String> {
 }
 
 /// All Rust files below `directory`.
-fn rust_files(directory: &Path) -> Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// A directory that cannot be read.
+pub(crate) fn rust_files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))? {
         let entry = entry?;

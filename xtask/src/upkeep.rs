@@ -1,4 +1,4 @@
-//! `cargo xtask doctor`, `clean` and `build`: the state of this machine and of the cache.
+//! `cargo xtask build`, `codegen`, `clean` and `doctor`: what is made from the sources, and the state of this machine.
 
 use std::fs::{self, OpenOptions};
 use std::process::{Command, Stdio};
@@ -19,6 +19,17 @@ pub(crate) fn build() -> Result<i32> {
     let artefacts = Setup::new(paths::cache()).ensure(Scope::Sandbox)?;
     println!("ready: kernel {}, cache {}", artefacts.tree.release()?, paths::cache().display());
     Ok(0)
+}
+
+/// Writes anew what is generated and committed. That it is not stale is a test of the crate it comes from.
+///
+/// # Errors
+/// A generator that cannot be started.
+pub(crate) fn codegen() -> Result<i32> {
+    let mut command = Command::new("cargo");
+    command.args(["test", "--quiet", "-p", "litebox-shim-linux", "--test", "compatibility"]);
+    let status = command.env("UPDATE_DOCS", "1").current_dir(paths::repository()).status()?;
+    Ok(i32::from(!status.success()))
 }
 
 /// Removes the cache.

@@ -6,10 +6,16 @@ use std::process::{Command, Stdio};
 use super::report::Report;
 use crate::{paths, setup, tidy};
 
+/// Words of a command line that are shown when it fails.
+const SHOWN_WORDS: usize = 6;
+/// Folders whose Rust files belong to no crate of the workspace.
+const OUTSIDE: &[&str] = &["platform-linux-kernel", "tests/vm/programs", "tests/bench"];
+
 /// Checks the sources.
 pub(super) fn sources(report: &mut Report) {
     report.begin("sources: form, lints, house rules");
     cargo(report, "sources/format", &["fmt", "--all", "--check"]);
+    format_outside(report);
     cargo(report, "sources/clippy", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]);
     let mut documentation = cargo_command(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
     documentation.env("RUSTDOCFLAGS", "-D warnings");
@@ -40,6 +46,14 @@ pub(super) fn hosted(report: &mut Report, filter: Option<&str>) {
     }
 }
 
+/// Checks the form of sources that belong to no crate of the workspace: the module's platform, single-file programs.
+fn format_outside(report: &mut Report) {
+    let files = OUTSIDE.iter().flat_map(|folder| tidy::rust_files(&paths::repository().join(folder)).unwrap_or_default());
+    let mut command = Command::new("rustfmt");
+    command.args(["--check", "--edition", "2024"]).args(files).current_dir(paths::repository()).stdin(Stdio::null());
+    finish(report, "sources/format-outside-the-workspace", command);
+}
+
 /// Runs cargo, which shows its own output, as one test.
 fn cargo(report: &mut Report, name: &str, arguments: &[&str]) {
     finish(report, name, cargo_command(arguments));
@@ -52,7 +66,8 @@ fn cargo_command(arguments: &[&str]) -> Command {
 }
 
 fn finish(report: &mut Report, name: &str, mut command: Command) {
-    let shown = format!("{command:?}").replace('"', "");
+    let words = [command.get_program()].into_iter().chain(command.get_args());
+    let shown = words.take(SHOWN_WORDS).map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     match command.status() {
         Ok(status) if status.success() => report.pass(name, ""),
         Ok(status) => report.fail(name, &format!("{shown}: {status}; its output is above")),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use litebox_vm_init::{FILES_DIR, GUEST_ROOT, SHARE_DIR, SHARE_TAG, TOOLS_DIR};
 use rustix::mount::{MountFlags, mount, mount_bind};
-use rustix::system::finit_module;
+use rustix::system::{finit_module, sethostname};
 
 /// A path below the guest's root, as the VM sees it.
 pub(crate) fn in_guest_root(path: &str) -> PathBuf {
@@ -21,8 +21,9 @@ fn mount_at(source: &str, target: &Path, kind: &str, flags: MountFlags, data: Op
     mount(source, target, kind, flags, data).map_err(|errno| format!("mount {kind} at {}: {errno}", target.display()))
 }
 
-/// Mounts what the kernel offers to every process.
+/// Names the machine, and mounts what the kernel offers to every process.
 pub(crate) fn system() -> Result<(), String> {
+    sethostname(b"litebox").map_err(|errno| format!("sethostname: {errno}"))?;
     let plain = MountFlags::NOSUID;
     mount_at("proc", Path::new("/proc"), "proc", plain, None)?;
     mount_at("sysfs", Path::new("/sys"), "sysfs", plain, None)?;
