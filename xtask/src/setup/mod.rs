@@ -125,7 +125,9 @@ impl Setup {
     /// Takes a step's lock, saying so when that takes waiting.
     fn lock(&self, name: &str, exclusive: bool) -> Result<File> {
         let path = self.work("locks")?.join(name);
-        let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        // A lock needs no right to write, so that a set-up by root serves everybody's runs.
+        let file =
+            File::open(&path).or_else(|_| File::create(&path)).with_context(|| format!("cannot make {}", path.display()))?;
         let (at_once, wait) = if exclusive {
             (FlockOperation::NonBlockingLockExclusive, FlockOperation::LockExclusive)
         } else {

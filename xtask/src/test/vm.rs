@@ -11,6 +11,8 @@ use crate::setup::{Scope, Setup};
 use crate::vm::{Config, Outcome, Vm};
 use crate::{paths, tested};
 
+/// After so many crashes, more of them say nothing new.
+const LOST_LIMIT: u32 = 5;
 /// Bytes of a differing output that are shown.
 const SHOWN: usize = 300;
 
@@ -19,7 +21,12 @@ pub(super) fn run(report: &mut Report, cases: &[Case]) {
     report.begin("set-up for the VM");
     let mut vm = None;
     report.begin("programs in the VM: Linux beside the sandbox");
+    let mut lost = 0;
     for case in cases {
+        if lost == LOST_LIMIT {
+            report.fail("vm/lost", &format!("{lost} VMs were lost; from {} on nothing was run", case.name));
+            return;
+        }
         if vm.is_none() {
             match boot() {
                 Ok(booted) => vm = Some(booted),
@@ -42,6 +49,7 @@ pub(super) fn run(report: &mut Report, cases: &[Case]) {
             (Err(why), None) => report.fail(&case.name, &why),
         }
         if !usable {
+            lost += 1;
             vm = None;
         }
     }

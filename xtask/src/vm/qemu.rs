@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -49,7 +50,10 @@ pub(super) fn start(cache: &Path, artefacts: &Artefacts, config: &Config, accele
     let mut files = Vec::new();
     for (name, source) in [("kernel", &artefacts.kernel), ("initramfs", &artefacts.initramfs), ("root", &artefacts.guest_root)] {
         let link = directory.join(name);
-        fs::hard_link(source, &link).with_context(|| format!("cannot use {}", source.display()))?;
+        // Not every system lets a user link to root's files.
+        fs::hard_link(source, &link)
+            .or_else(|_| symlink(source, &link))
+            .with_context(|| format!("cannot use {}", source.display()))?;
         files.push(link.display().to_string());
     }
     let (ours, theirs) = UnixStream::pair()?;
@@ -86,8 +90,11 @@ fn prepare(cache: &Path) -> Result<(PathBuf, PathBuf)> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let runs = cache.join("run");
     let logs = cache.join("work/logs");
-    fs::create_dir_all(&runs)?;
-    fs::create_dir_all(&logs)?;
+    for directory in [&runs, &logs] {
+        fs::create_dir_all(directory)?;
+        // As /tmp: whoever may run does so here. The owner alone can say so, and has.
+        let _ = fs::set_permissions(directory, fs::Permissions::from_mode(0o1777));
+    }
     for entry in fs::read_dir(&runs)?.filter_map(Result::ok) {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
