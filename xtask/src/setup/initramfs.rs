@@ -16,12 +16,12 @@ const DIRECTORIES: &[&str] =
 /// Packs the VM's first process, the modules, the tests' programs, and for a sandbox litebox.ko and the launcher.
 pub(super) fn step(
     setup: &Setup,
-    modules: &Built,
+    boot_files: &Built,
     init: &Built,
     programs: &Built,
     sandbox: Option<&(Built, Built)>,
 ) -> Result<Built> {
-    let mut key = Key::default().text(&modules.key).text(&init.key).text(&programs.key).text(&format!("{DIRECTORIES:?}"));
+    let mut key = Key::default().text(&boot_files.key).text(&init.key).text(&programs.key).text(&format!("{DIRECTORIES:?}"));
     if let Some((module, launcher)) = sandbox {
         key = key.text(&module.key).text(&launcher.key);
     }
@@ -34,7 +34,7 @@ pub(super) fn step(
         archive.character_device("dev/console", 5, 1);
         add(&mut archive, "init", &init.path.join("litebox-vm-init"))?;
         for group in ["base", "share"] {
-            for entry in fs::read_dir(modules.path.join(group)).context("the kernel's modules are missing")? {
+            for entry in fs::read_dir(boot_files.path.join(group)).context("the kernel's modules are missing")? {
                 let entry = entry?;
                 add(&mut archive, &format!("modules/{group}/{}", entry.file_name().to_string_lossy()), &entry.path())?;
             }

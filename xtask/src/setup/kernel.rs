@@ -1,4 +1,4 @@
-//! The kernel: its modules for the initramfs, and its source made ready for building modules in Rust.
+//! The kernel: what a VM boots of it, and its source made ready for building modules in Rust.
 
 use std::fs;
 
@@ -33,11 +33,14 @@ pub(super) fn step(setup: &Setup, tree: &Tree) -> Result<Built> {
     })
 }
 
-/// Takes the modules that the initramfs needs out of the kernel's package, decompressed and numbered in loading order.
-pub(super) fn modules(setup: &Setup, tree: &Tree) -> Result<Built> {
+/// Takes what a VM boots out of the kernel's package: the kernel itself, and the modules that the initramfs needs, decompressed and
+/// numbered in loading order. Under an emulator, unpacking would take seconds at each boot.
+pub(super) fn boot_files(setup: &Setup, tree: &Tree) -> Result<Built> {
     let release = tree.release()?;
     let key = Key::default().text(tree.key()).text(&release).text(&format!("{BASE_MODULES:?} {SHARE_MODULES:?}"));
-    setup.step("modules", key, |out, log| {
+    setup.step("boot-files", key, |out, log| {
+        let image = fs::read(tree.kernel()?).context("cannot read the kernel")?;
+        fs::write(out.join("payload"), payload(&image).unwrap_or_default())?;
         let take = |directory: &str, names: &[&str]| {
             format!(
                 "mkdir {OUT}/{directory}; n=10
@@ -57,6 +60,46 @@ pub(super) fn modules(setup: &Setup, tree: &Tree) -> Result<Built> {
             )
         };
         let script = take("base", BASE_MODULES) + &take("share", SHARE_MODULES);
-        tree.inside().bind(out, OUT).run(&script, log)
+        let unpack = format!(
+            "cd {OUT}
+             for tool in zstd xz gzip; do
+               $tool -dc < payload > kernel 2> /dev/null || true # what follows the compressed data is not its business
+               [ \"$(head -c 4 kernel | tail -c 3)\" = ELF ] && break
+               rm kernel
+             done
+             rm payload\n"
+        );
+        tree.inside().bind(out, OUT).run(&(script + &unpack), log)?;
+        let kernel = out.join("kernel");
+        if !kernel.exists() {
+            // Unknown compression: QEMU boots the image as it is, too.
+            fs::write(kernel, image)?;
+        }
+        Ok(())
     })
+}
+
+/// The compressed kernel within a boot image (Linux Documentation/arch/x86/boot.rst: `setup_sects`, `payload_offset`, `payload_length`).
+fn payload(image: &[u8]) -> Option<&[u8]> {
+    let number = |at: usize| Some(u32::from_le_bytes(*image.get(at..)?.first_chunk()?) as usize);
+    let sectors = usize::from(*image.get(0x1f1)?);
+    let begin = (sectors + 1) * 512 + number(0x248)?;
+    image.get(begin..begin.checked_add(number(0x24c)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_payload_is_where_the_header_says() {
+        let mut image = vec![0; 2048];
+        image[0x1f1] = 1;
+        image[0x248] = 16;
+        image[0x24c] = 4;
+        image[1040..1044].copy_from_slice(b"pack");
+        assert_eq!(payload(&image), Some(&b"pack"[..]));
+        assert_eq!(payload(&image[..1042]), None);
+        assert_eq!(payload(&[]), None);
+    }
 }

@@ -51,7 +51,7 @@ pub(crate) struct Artefacts {
     pub(crate) guest_root: PathBuf,
     /// The steps' results, which nobody replaces while these are held: until the VM has opened its files.
     #[expect(dead_code, reason = "held for the locks in it")]
-    held: [Built; 2],
+    held: [Built; 3],
 }
 
 /// What to set up.
@@ -103,15 +103,15 @@ impl Setup {
                 Some((module::step(self, &tree, &kernel)?, programs::launcher(self)?))
             }
         };
-        let modules = kernel::modules(self, &tree)?;
+        let boot_files = kernel::boot_files(self, &tree)?;
         let programs = programs::tests(self, &tree)?;
-        let initramfs = initramfs::step(self, &modules, &init, &programs, sandbox.as_ref())?;
+        let initramfs = initramfs::step(self, &boot_files, &init, &programs, sandbox.as_ref())?;
         Ok(Artefacts {
-            kernel: tree.kernel()?,
+            kernel: boot_files.path.join("kernel"),
             tree,
             initramfs: initramfs.path.join("initramfs.cpio"),
             guest_root: guest_root.path.join("root.erofs"),
-            held: [guest_root, initramfs],
+            held: [boot_files, guest_root, initramfs],
         })
     }
 

@@ -123,7 +123,7 @@ pub(super) fn accelerator(cache: &Path, artefacts: &Artefacts) -> Accelerator {
         return Accelerator::Tcg;
     }
     let answer = cache.join("kvm");
-    let about = artefacts.kernel.display().to_string();
+    let about = artefacts.tree.release().unwrap_or_default();
     let known = fs::read_to_string(&answer).unwrap_or_default();
     match known.split_once('\n') {
         Some((kernel, "yes")) if kernel == about => return Accelerator::Kvm,
