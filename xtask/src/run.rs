@@ -14,6 +14,9 @@ use crate::terminal::{self, Raw};
 use crate::vm::{Config, Input, Output, Vm};
 use crate::{paths, tested};
 
+/// What a shell shows for a program that wrote to a closed pipe.
+const SIGPIPE_STATUS: i32 = 128 + 13;
+
 /// What to run, where, and in what kind of VM.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RunArgs {
@@ -42,7 +45,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) shell: bool,
     /// The program and its arguments
-    #[arg(last = true, value_name = "PROGRAM")]
+    #[arg(trailing_var_arg = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<String>,
 }
 
@@ -79,12 +82,15 @@ pub(crate) fn run(args: &RunArgs) -> Result<i32> {
     let mut vm = Vm::boot(&cache, artefacts, &config)?;
     tested::note(vm.release());
 
+    let program = (!args.program.is_empty()).then(|| job(args));
+    let shell = args.shell.then(shell_job);
     let mut status = 0;
-    if !args.program.is_empty() {
-        status = attached(&mut vm, job(args))?;
-    }
-    if args.shell {
-        status = attached(&mut vm, shell_job())?;
+    for job in [program, shell].into_iter().flatten() {
+        match attached(&mut vm, job)? {
+            Some(ended) => status = ended,
+            // As for any program of a pipeline: nobody reads on, so there is nothing more to do and nothing to say.
+            None => return Ok(SIGPIPE_STATUS),
+        }
     }
     vm.power_off(false)?;
     Ok(status)
@@ -128,16 +134,20 @@ fn shell_job() -> Job {
     }
 }
 
-/// Runs a job with this command's own standard streams.
-fn attached(vm: &mut Vm, job: Job) -> Result<i32> {
+/// Runs a job with this command's own standard streams. Gives its status, or nothing when nobody reads its output any more.
+fn attached(vm: &mut Vm, job: Job) -> Result<Option<i32>> {
     let raw = job.terminal.is_some().then(Raw::enter).transpose()?;
     let mut size = job.terminal;
     let input = vm.input();
     let resize = vm.input();
     let mut feeder = Some(input);
+    let mut nobody_reads = false;
     let ending = vm.run(
         &job,
-        |output| pass_on(&output),
+        |output| {
+            pass_on(&output).inspect_err(|error| nobody_reads = error.kind() == io::ErrorKind::BrokenPipe)?;
+            Ok(())
+        },
         || {
             // The job has been sent when this is first called, so its input follows it.
             if let Some(input) = feeder.take() {
@@ -154,7 +164,7 @@ fn attached(vm: &mut Vm, job: Job) -> Result<i32> {
         },
     );
     drop(raw);
-    Ok(ending?.status())
+    if nobody_reads { Ok(None) } else { Ok(Some(ending?.status())) }
 }
 
 /// Sends this command's standard input to the job, until it ends.
@@ -176,14 +186,13 @@ fn feed(to: &Input) {
     }
 }
 
-/// Writes what a job wrote. A reader that has gone ends the command, as it would end the program.
-fn pass_on(output: &Output) -> Result<()> {
-    let written = match output {
+/// Writes what a job wrote.
+fn pass_on(output: &Output) -> io::Result<()> {
+    match output {
         Output::Stdout(bytes) => {
             let mut stdout = io::stdout().lock();
             stdout.write_all(bytes).and_then(|()| stdout.flush())
         }
         Output::Stderr(bytes) => io::stderr().lock().write_all(bytes),
-    };
-    written.context("cannot pass on the program's output")
+    }
 }
