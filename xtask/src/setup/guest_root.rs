@@ -30,6 +30,7 @@ const PACKAGES: &[&str] = &[
     "jq",
     "libc6-dev",
     "make",
+    "mount",
     "musl",
     "perl",
     "procps",

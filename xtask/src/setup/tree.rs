@@ -62,22 +62,24 @@ pub(super) struct InTree {
 pub(super) fn step(setup: &Setup) -> Result<Tree> {
     let mirrors = Mirrors::of_this_machine()?;
     let key = Key::default().text(&format!("{mirrors:?} {BACKPORTS:?} {PACKAGES:?}"));
+    let packages = setup.work("packages")?;
     let built = setup.step("tree", key, |out, log| {
         need_root("making the Debian tree")?;
         let root = out.join("root");
         bootstrap(&root, "apt", &["ca-certificates"], &mirrors.lines(true), &[], log)?;
-        let inside = InTree::new(&root).env("DEBIAN_FRONTEND", "noninteractive");
+        // The packages' own initramfs is for a real machine's disk; making it here would take time and fail. Packages are fetched
+        // to where an interrupted set-up finds them again; they are removed when the tree is whole.
+        let inside = InTree::new(&root)
+            .bind(&packages, "/var/cache/apt/archives")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("INITRD", "No");
         let install = "apt-get install -y -q --no-install-recommends";
-        // The packages' own initramfs is for a real machine's disk; making it here would take time and fail.
-        let inside = inside.env("INITRD", "No");
-        inside.run(
-            &format!(
-                "apt-get update -q && {install} -t trixie-backports {} && {install} {} && apt-get clean",
-                BACKPORTS.join(" "),
-                PACKAGES.join(" ")
-            ),
-            log,
-        )
+        let (backports, trixie) = (BACKPORTS.join(" "), PACKAGES.join(" "));
+        let script = format!(
+            "mkdir -p /var/cache/apt/archives/partial; apt-get update -q
+             {install} -t trixie-backports {backports}; {install} {trixie}; apt-get clean"
+        );
+        inside.run(&script, log)
     })?;
     let tree = Tree { built };
     tree.kernel()?;

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use litebox_vm_init::{FILES_DIR, GUEST_ROOT, SHARE_DIR, SHARE_TAG, TOOLS_DIR};
-use rustix::mount::{MountFlags, mount, mount_bind};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive};
 use rustix::system::{finit_module, sethostname};
 
 /// A path below the guest's root, as the VM sees it.
@@ -27,6 +27,8 @@ pub(crate) fn system() -> Result<(), String> {
     let plain = MountFlags::NOSUID;
     mount_at("proc", Path::new("/proc"), "proc", plain, None)?;
     mount_at("sysfs", Path::new("/sys"), "sysfs", plain, None)?;
+    mount_at("cgroup2", Path::new("/sys/fs/cgroup"), "cgroup2", plain, None)?;
+    mount_at("tracefs", Path::new("/sys/kernel/tracing"), "tracefs", plain, None)?;
     mount_at("devtmpfs", Path::new("/dev"), "devtmpfs", plain, None)?;
     mount_at("devpts", Path::new("/dev/pts"), "devpts", plain, Some(c"ptmxmode=0666,mode=0620,gid=5"))?;
     mount_at("tmpfs", Path::new("/dev/shm"), "tmpfs", plain, None)?;
@@ -39,9 +41,9 @@ pub(crate) fn system() -> Result<(), String> {
 /// Mounts the guest's root image, read-only, and inside it what a program of a running system sees.
 pub(crate) fn guest_root() -> Result<(), String> {
     mount_at("/dev/vda", Path::new(GUEST_ROOT), "erofs", MountFlags::RDONLY, None)?;
-    for dir in ["/proc", "/sys", "/dev", "/dev/pts", "/dev/shm"] {
+    for dir in ["/proc", "/sys", "/dev"] {
         let target = in_guest_root(dir);
-        mount_bind(dir, &target).map_err(|errno| format!("bind {dir} at {}: {errno}", target.display()))?;
+        mount_bind_recursive(dir, &target).map_err(|errno| format!("bind {dir} at {}: {errno}", target.display()))?;
     }
     for dir in ["/run", "/tmp", FILES_DIR] {
         mount_at("tmpfs", &in_guest_root(dir), "tmpfs", MountFlags::NOSUID, Some(c"mode=1777"))?;
