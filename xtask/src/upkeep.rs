@@ -9,7 +9,7 @@ use crate::paths;
 use crate::setup::{self, Mirrors, Scope, Setup};
 
 /// Free space that set-up wants, in GiB.
-const WANTED_GIB: u64 = 12;
+const WANTED_GIB: u64 = 8;
 
 /// Makes everything that a run needs.
 ///

@@ -1,6 +1,6 @@
 //! The kernel's log as it comes over the serial line: shown, kept, and searched for faults.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
@@ -75,14 +75,16 @@ impl Console {
         self.grave.as_deref().or(self.fatal.as_deref())
     }
 
-    /// An error with the log: from the first fault on, or the end of it.
+    /// An error with what QEMU had to say, and the log: from the first fault on, or the end of it.
     pub(crate) fn explain(&mut self, error: Error) -> Error {
         self.read();
         let lines: Vec<&str> = self.text.lines().collect();
         let fault = self.fault().and_then(|fault| lines.iter().position(|line| *line == fault));
         let from = fault.unwrap_or_else(|| lines.len().saturating_sub(SHOWN_LINES));
         let shown: String = lines[from..].iter().take(SHOWN_LINES).map(|line| format!("  | {line}\n")).collect();
-        anyhow!("{error:#}\n  the VM's kernel log: {}\n{shown}", self.path.display())
+        let qemu = fs::read_to_string(self.path.with_extension("qemu")).unwrap_or_default();
+        let qemu: String = qemu.lines().map(|line| format!("  QEMU: {line}\n")).collect();
+        anyhow!("{error:#}\n{qemu}  the VM's kernel log: {}\n{shown}", self.path.display())
     }
 }
 
