@@ -25,7 +25,7 @@ const PACKAGES: &[&str] = &[
     "gdb",
     "git",
     "grep",
-    "gron",
+    "go-md2man",
     "gzip",
     "jq",
     "libc6-dev",
