@@ -53,7 +53,13 @@ impl Guest {
     /// # Errors
     /// ENOMEM.
     pub(crate) fn new(sandbox: Arc<Sandbox>, space: Space) -> Result<Arc<Self>> {
-        let guest = Self { block: BLOCK, task: AtomicPtr::new(ptr::null_mut()), request: AtomicPtr::new(ptr::null_mut()), sandbox, space };
+        let guest = Self {
+            block: BLOCK,
+            task: AtomicPtr::new(ptr::null_mut()),
+            request: AtomicPtr::new(ptr::null_mut()),
+            sandbox,
+            space,
+        };
         Ok(Arc::new(guest, GFP_KERNEL_ACCOUNT)?)
     }
 

@@ -7,7 +7,7 @@ use crate::carrier::{self, Guest, Sandbox};
 use crate::flat::{IMAGE, IMAGE_MAX, STACK_TOP};
 use crate::mm::frame::SIZE;
 use crate::mm::space::Space;
-use crate::trap::signal::{mask, SYNCHRONOUS};
+use crate::trap::signal::{SYNCHRONOUS, mask};
 use crate::{bases, fpu, sys};
 use kernel::fs::File;
 use kernel::ioctl::{_IO, _IOW};
@@ -129,7 +129,21 @@ fn install(ip: usize, sp: usize) {
     // SAFETY: The entry frame of the current task lies at the top of its own kernel stack; nobody borrows it now.
     let regs = unsafe { &mut *regs };
     // rcx and r11 as sysret would have them.
-    let general = [&mut regs.r15, &mut regs.r14, &mut regs.r13, &mut regs.r12, &mut regs.bp, &mut regs.bx, &mut regs.r10, &mut regs.r9, &mut regs.r8, &mut regs.ax, &mut regs.dx, &mut regs.si, &mut regs.di];
+    let general = [
+        &mut regs.r15,
+        &mut regs.r14,
+        &mut regs.r13,
+        &mut regs.r12,
+        &mut regs.bp,
+        &mut regs.bx,
+        &mut regs.r10,
+        &mut regs.r9,
+        &mut regs.r8,
+        &mut regs.ax,
+        &mut regs.dx,
+        &mut regs.si,
+        &mut regs.di,
+    ];
     for register in general {
         *register = 0;
     }

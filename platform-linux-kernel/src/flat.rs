@@ -55,7 +55,8 @@ impl FlatImage {
     /// # Errors
     /// EFBIG past the image's end, ENOMEM.
     pub(crate) fn load(&self, offset: usize, bytes: &[u8]) -> Result {
-        let (frame, _) = self.resolve(IMAGE + offset).map_err(|refused| if refused == Resolution::NoMemory { ENOMEM } else { EFBIG })?;
+        let (frame, _) =
+            self.resolve(IMAGE + offset).map_err(|refused| if refused == Resolution::NoMemory { ENOMEM } else { EFBIG })?;
         frame.write(0, bytes.get(..SIZE).unwrap_or(bytes));
         Ok(())
     }

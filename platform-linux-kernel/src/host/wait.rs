@@ -76,8 +76,7 @@ fn sleep(deadline: Option<Duration>) -> Wakeup {
     // A deadline past the range of ktime_t is for ever.
     let mut expires: bindings::ktime_t = i64::try_from(deadline.as_nanos()).unwrap_or(i64::MAX);
     // SAFETY: `expires` outlives the call; task context as above.
-    let left = unsafe {
-        bindings::schedule_hrtimeout_range(&raw mut expires, TIMER_SLACK_NS, bindings::hrtimer_mode_HRTIMER_MODE_ABS)
-    };
+    let left =
+        unsafe { bindings::schedule_hrtimeout_range(&raw mut expires, TIMER_SLACK_NS, bindings::hrtimer_mode_HRTIMER_MODE_ABS) };
     if left == 0 { Wakeup::TimedOut } else { Wakeup::Woken }
 }

@@ -44,9 +44,5 @@ pub(super) fn on_fault(guest: &Guest, addr: usize, access: Access, replace: bool
     if !allowed {
         return Resolution::Refused;
     }
-    if guest.space().insert(&[Entry { addr, frame, rights }], replace) {
-        Resolution::Done
-    } else {
-        Resolution::NoMemory
-    }
+    if guest.space().insert(&[Entry { addr, frame, rights }], replace) { Resolution::Done } else { Resolution::NoMemory }
 }

@@ -90,7 +90,15 @@ impl Space {
     /// ENOMEM, ENFILE.
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: The name and the operations are static; there is no private data.
-        let file = unsafe { sys::anon_inode_create_getfile(c"[litebox-mm]".as_ptr().cast(), &raw const FILE_OPERATIONS.0, core::ptr::null_mut(), sys::O_RDWR as i32, core::ptr::null()) };
+        let file = unsafe {
+            sys::anon_inode_create_getfile(
+                c"[litebox-mm]".as_ptr().cast(),
+                &raw const FILE_OPERATIONS.0,
+                core::ptr::null_mut(),
+                sys::O_RDWR as i32,
+                core::ptr::null(),
+            )
+        };
         let file = NonNull::new(kernel::error::from_err_ptr(file)?).ok_or(ENOMEM)?;
         // SAFETY: A new file with one reference, which is ours; it is never accessed by file position.
         Ok(Self { file: unsafe { ARef::from_raw(file.cast()) } })

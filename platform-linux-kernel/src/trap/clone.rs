@@ -68,13 +68,16 @@ pub(crate) struct Request {
 /// ENOMEM; ESRCH if the task is exiting. `regs` is as it was then.
 pub(crate) fn start(guest: &Current, regs: &mut sys::pt_regs, birth: Birth) -> Result {
     let flags = match birth.kind {
-        Kind::Thread => sys::CLONE_VM | sys::CLONE_FS | sys::CLONE_FILES | sys::CLONE_SIGHAND | sys::CLONE_THREAD | sys::CLONE_SYSVSEM,
+        Kind::Thread => {
+            sys::CLONE_VM | sys::CLONE_FS | sys::CLONE_FILES | sys::CLONE_SIGHAND | sys::CLONE_THREAD | sys::CLONE_SYSVSEM
+        }
         Kind::Process => 0,
     };
     let (id, head) = (birth.id, sys::callback_head { next: ptr::null_mut(), func: Some(begin) });
     let start = KBox::new(Start { head, birth }, GFP_KERNEL_ACCOUNT)?;
     let head = sys::callback_head { next: ptr::null_mut(), func: Some(finish) };
-    let request = KBox::new(Request { head, parent: guest.reference(), saved: *regs, id, start: Some(start) }, GFP_KERNEL_ACCOUNT)?;
+    let request =
+        KBox::new(Request { head, parent: guest.reference(), saved: *regs, id, start: Some(start) }, GFP_KERNEL_ACCOUNT)?;
     let request = KBox::into_raw(request);
     // SAFETY: The current task; the work is a box that `finish` takes back.
     let result = unsafe { sys::task_work_add(carrier::task(), request.cast(), sys::task_work_notify_mode_TWA_RESUME) };

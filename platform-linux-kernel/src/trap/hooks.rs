@@ -24,10 +24,7 @@ impl Direct {
     /// # Safety
     /// `entry` is a trampoline as `entry.rs` describes, for a function of one argument that returns a truth value or nothing.
     unsafe fn register(function: &'static CStr, entry: unsafe extern "C" fn()) -> Result<Self> {
-        let mut direct = Self {
-            ops: KBox::new(MaybeUninit::zeroed(), GFP_KERNEL)?,
-            entry: entry as usize,
-        };
+        let mut direct = Self { ops: KBox::new(MaybeUninit::zeroed(), GFP_KERNEL)?, entry: entry as usize };
         let ops = direct.ops.as_mut_ptr();
         let length = i32::try_from(function.to_bytes().len())?;
         // SAFETY:
@@ -35,13 +32,19 @@ impl Direct {
         // - The name is only read (ftrace_set_regex copies it), although its type lacks the const.
         let result = unsafe { sys::ftrace_set_filter(ops, function.as_ptr().cast_mut().cast(), length, 1) };
         if result != 0 {
-            pr_err!("cannot load: the kernel has no traceable function {} (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS, CONFIG_GENERIC_ENTRY)\n", function);
+            pr_err!(
+                "cannot load: the kernel has no traceable function {} (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS, CONFIG_GENERIC_ENTRY)\n",
+                function
+            );
             return Err(Error::from_errno(result));
         }
         // SAFETY: `ops` has its filter and is not registered; `entry` is a trampoline by the contract.
         let result = unsafe { sys::register_ftrace_direct(ops, direct.entry) };
         if result == EBUSY.to_errno() {
-            pr_err!("cannot load: a bpf fentry program is attached to {}, or another module hooks it; detach it first\n", function);
+            pr_err!(
+                "cannot load: a bpf fentry program is attached to {}, or another module hooks it; detach it first\n",
+                function
+            );
         } else if result != 0 {
             pr_err!("cannot load: hooking {} failed with {} (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS)\n", function, result);
         }

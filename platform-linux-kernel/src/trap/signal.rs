@@ -11,7 +11,8 @@ use core::mem::MaybeUninit;
 use kernel::prelude::*;
 
 /// The signals that an instruction can raise: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS; bit n - 1 is signal n.
-pub(crate) const SYNCHRONOUS: usize = mask(sys::SIGILL) | mask(sys::SIGTRAP) | mask(sys::SIGBUS) | mask(sys::SIGFPE) | mask(sys::SIGSEGV) | mask(sys::SIGSYS);
+pub(crate) const SYNCHRONOUS: usize =
+    mask(sys::SIGILL) | mask(sys::SIGTRAP) | mask(sys::SIGBUS) | mask(sys::SIGFPE) | mask(sys::SIGSEGV) | mask(sys::SIGSYS);
 
 /// The bit of a signal in a signal set.
 pub(crate) const fn mask(signal: u32) -> usize {

@@ -5,8 +5,8 @@
 //! here too and go on to the kernel's function. Hostile input: every register.
 //! Cost: this is the hot path; nothing here but the look-up and the shim.
 
-use super::entry::Answer;
 use super::clone::{self, Birth, Kind};
+use super::entry::Answer;
 use crate::bases::UserBase;
 use crate::carrier::{self, Current, Guest};
 use crate::mm::space::Space;

@@ -1,4 +1,4 @@
-//! Handlers, by family of man pages. Each reads like its page; what is common to all is in [`crate::dispatch`].
+//! Handlers, by family of man pages. Each reads like its page; what is common to all is in [`mod@crate::dispatch`].
 //!
 //! The functions' documentation is the man page of their name; a comment says only where they differ or what is not evident.
 
