@@ -136,8 +136,9 @@ fn signals<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, mut interrupted: Option<
         }
         if let (Handler::Function(_), Some(number)) = (action.handler(), interrupted) {
             let restart = table::row(number).map_or(Restart::No, |row| row.restart);
-            task.resume_deadline = None;
-            if restart == Restart::IfAsked && action.flags().contains(SaFlags::RESTART) {
+            // Linux restarts a wait with a deadline by its restart block, which a handler ends.
+            let timed = task.resume_deadline.take().is_some();
+            if restart == Restart::IfAsked && !timed && action.flags().contains(SaFlags::RESTART) {
                 regs.rewind(number);
             } else {
                 regs.ax = INTR;

@@ -37,6 +37,7 @@ pub mod regs;
 pub mod signal;
 pub mod table;
 pub mod task;
+mod timer;
 pub mod trace;
 
 pub use dispatch::{Resume, before_guest, dispatch, fault};

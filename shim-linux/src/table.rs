@@ -10,7 +10,7 @@
 //! row's arguments (else it does not compile). Cost: one jump through a table.
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
-use crate::calls::{control, files, ids, limits, map, signals, task, time};
+use crate::calls::{control, files, futex, ids, limits, map, signals, task, time, timer};
 use crate::signal::Cpu;
 use crate::task::Task;
 use litebox_core::error::{Errno, Result};
@@ -157,9 +157,9 @@ syscalls! {
      33 dup2 (old: Fd, new: Fd) = Full [files::dup2, No];
      34 pause () = None [NOSYS, "not supported yet"];
      35 nanosleep (req: Ptr, rem: Ptr) = Full [time::nanosleep, Block];
-     36 getitimer (which: Int, value: Ptr) = None [NOSYS, "not supported yet"];
-     37 alarm (seconds: Count) = None [NOSYS, "not supported yet"];
-     38 setitimer (which: Int, new: Ptr, old: Ptr) = None [NOSYS, "not supported yet"];
+     36 getitimer (which: Int, value: Ptr) = Partial [timer::getitimer, No, "ITIMER_VIRTUAL and ITIMER_PROF are EINVAL"];
+     37 alarm (seconds: Count) = Partial [timer::alarm, No, "rings when a task of the process next enters or leaves a call"];
+     38 setitimer (which: Int, new: Ptr, old: Ptr) = Partial [timer::setitimer, No, "ITIMER_VIRTUAL and ITIMER_PROF are EINVAL; rings when a task of the process next enters or leaves a call"];
      39 getpid () = Full [ids::getpid, No];
      40 sendfile (out: Fd, input: Fd, offset: Ptr, count: Len) = None [NOSYS, "not supported yet"];
      41 socket (domain: Int, kind: Int, protocol: Int) = None [NOSYS, "not supported yet"];
@@ -323,7 +323,7 @@ syscalls! {
     199 fremovexattr () = None [NOSYS, "not supported yet"];
     200 tkill (tid: Pid, sig: Sig) = Partial [signals::tkill, No, "a running task sees it at its next call"];
     201 time (t: Ptr) = Full [time::time, No];
-    202 futex (word: Ptr, op: Flags, value: Count, timeout: Ptr, word2: Ptr, value3: Count) = None [NOSYS, "not supported yet"];
+    202 futex (word: Ptr, op: Flags, value: Count, timeout: Ptr, word2: Ptr, value3: Count) = Partial [futex::futex, IfAsked, "FUTEX_WAKE_OP and the priority-inheriting operations are ENOSYS"];
     203 sched_setaffinity (pid: Pid, size: Count, mask: Ptr) = None [NOSYS, "not supported yet"];
     204 sched_getaffinity (pid: Pid, size: Count, mask: Ptr) = Partial [task::sched_getaffinity, No, "always processor 0"];
     205 set_thread_area () = None [NOSYS, "Linux has it no more"];
@@ -395,7 +395,7 @@ syscalls! {
     271 ppoll (fds: Ptr, nfds: Count, timeout: Ptr, mask: Ptr, size: Len) = None [NOSYS, "not supported yet"];
     272 unshare () = None [NOSYS, "not supported yet"];
     273 set_robust_list (head: Ptr, len: Len) = Partial [task::set_robust_list, No, "kept, and not walked at the end"];
-    274 get_robust_list (pid: Pid, head: Ptr, len: Ptr) = None [NOSYS, "not supported yet"];
+    274 get_robust_list (pid: Pid, head: Ptr, len: Ptr) = Partial [futex::get_robust_list, No, "of the calling thread only"];
     275 splice () = None [NOSYS, "not supported yet"];
     276 tee () = None [NOSYS, "not supported yet"];
     277 sync_file_range () = None [NOSYS, "not supported yet"];

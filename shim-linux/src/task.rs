@@ -5,6 +5,7 @@
 //! state of one process, then the pending signals.
 
 use crate::signal::{Actions, AltStack, Cpu, Info, Pending, SigSet};
+use crate::timer::Timers;
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -18,7 +19,7 @@ use litebox_core::fs::path::FsContext;
 use litebox_core::fs::types::{Credentials, Gid, Uid};
 use litebox_core::mm::{AddressSpace, GuestAddr};
 use litebox_core::quota::Quota;
-use litebox_core::sync::Mutex;
+use litebox_core::sync::{Futexes, Mutex};
 use litebox_core::{errno, platform::Platform};
 
 /// How many kinds of resource limit there are.
@@ -35,6 +36,7 @@ pub struct Sandbox<P: Platform> {
     /// Bit `n` is set once unsupported call `n` was named.
     named: [AtomicU64; 8],
     trace: AtomicBool,
+    futexes: Futexes<P>,
     processes: Mutex<P, BTreeMap<u32, Weak<Process<P>>>>,
 }
 
@@ -55,6 +57,7 @@ impl<P: Platform> Sandbox<P> {
             last_id: AtomicU32::new(0),
             named: [const { AtomicU64::new(0) }; 8],
             trace: AtomicBool::new(false),
+            futexes: Futexes::new(),
             processes: Mutex::<P, _>::new(BTreeMap::new()),
         })
     }
@@ -94,6 +97,12 @@ impl<P: Platform> Sandbox<P> {
         let bit = 1u64.rotate_left(u32::try_from(number & 63).unwrap_or_default());
         // All numbers beyond the table share none: they are named each time, rate-limited by the log.
         word.is_none_or(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
+    }
+
+    /// Who waits for words in memory.
+    #[must_use]
+    pub fn futexes(&self) -> &Futexes<P> {
+        &self.futexes
     }
 
     /// The process with this id, if it lives.
@@ -144,6 +153,12 @@ pub struct ProcessState {
     pub group: u32,
     /// Session.
     pub session: u32,
+    /// Supplementary groups.
+    pub supplementary: Arc<[Gid]>,
+    /// Whether others may look into it. See prctl(2), `PR_SET_DUMPABLE`.
+    pub dumpable: bool,
+    /// The signal that its parent's end sends, or 0. See prctl(2), `PR_SET_PDEATHSIG`.
+    pub parent_death: u32,
 }
 
 impl ProcessState {
@@ -164,7 +179,16 @@ impl ProcessState {
         set(raw::RLIMIT_MSGQUEUE, 819_200, 819_200);
         set(raw::RLIMIT_NICE, 0, 0);
         set(raw::RLIMIT_RTPRIO, 0, 0);
-        Self { ids, actions: Actions::default(), limits, group: pid, session: pid }
+        Self {
+            ids,
+            actions: Actions::default(),
+            limits,
+            group: pid,
+            session: pid,
+            supplementary: Arc::default(),
+            dumpable: true,
+            parent_death: 0,
+        }
     }
 
     /// The limit `which`, if there is one.
@@ -181,7 +205,7 @@ pub struct Process<P: Platform> {
     sandbox: Arc<Sandbox<P>>,
     files: Arc<FdTable<P>>,
     fs: Mutex<P, FsContext<P>>,
-    groups: Arc<[Gid]>,
+    timers: Timers<P>,
     state: Mutex<P, ProcessState>,
     pending: Mutex<P, Pending>,
     has_pending: AtomicBool,
@@ -214,7 +238,7 @@ impl<P: Platform> Process<P> {
             sandbox: Arc::clone(sandbox),
             files: FdTable::new(&sandbox.quota),
             fs: Mutex::<P, _>::new(fs),
-            groups: Arc::default(),
+            timers: Timers::new(),
             state: Mutex::<P, _>::new(ProcessState::new(ids, pid)),
             pending: Mutex::<P, _>::new(Pending::default()),
             has_pending: AtomicBool::new(false),
@@ -260,9 +284,9 @@ impl<P: Platform> Process<P> {
 
     /// Who it is for permission checks.
     pub fn credentials(&self) -> Credentials {
-        let ids = self.with(|state| state.ids);
+        let (ids, groups) = self.with(|state| (state.ids, Arc::clone(&state.supplementary)));
         let ([_, uid, _], [_, gid, _]) = (ids.users, ids.groups);
-        Credentials { uid: Uid(uid), gid: Gid(gid), groups: Arc::clone(&self.groups), privileged: uid == 0 }
+        Credentials { uid: Uid(uid), gid: Gid(gid), groups, privileged: uid == 0 }
     }
 
     /// Looks at its state, or changes it, under the lock. `look` must not touch guest memory.
@@ -281,6 +305,11 @@ impl<P: Platform> Process<P> {
         self.pending.lock().push(info, usize::try_from(SIGNALS_PENDING).unwrap_or_default())?;
         self.has_pending.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Its timers.
+    pub(crate) fn timers(&self) -> &Timers<P> {
+        &self.timers
     }
 
     /// The task with this id.
@@ -442,7 +471,9 @@ impl<P: Cpu> Task<P> {
     /// Whether signals may wait for it, blocked ones too. Cheap: asked after every call.
     #[must_use]
     pub fn may_have_signals(&self) -> bool {
-        self.shared.has_pending.load(Ordering::Acquire) || self.process.has_pending.load(Ordering::Acquire)
+        self.shared.has_pending.load(Ordering::Acquire)
+            || self.process.has_pending.load(Ordering::Acquire)
+            || self.process.timers.is_due()
     }
 
     /// The signals that wait for it or its process.
@@ -453,9 +484,15 @@ impl<P: Cpu> Task<P> {
 
     /// Takes the next signal that it does not block.
     pub(crate) fn next_signal(&self) -> Option<Info> {
+        self.process.timers.ring(&self.process);
+        self.take_signal(self.mask)
+    }
+
+    /// Takes the next signal that `mask` does not block.
+    pub(crate) fn take_signal(&self, mask: SigSet) -> Option<Info> {
         let take = |pending: &Mutex<P, Pending>, flag: &AtomicBool| {
             let mut pending = pending.lock();
-            let info = pending.pop(self.mask);
+            let info = pending.pop(mask);
             flag.store(!pending.set().is_empty(), Ordering::Release);
             info
         };

@@ -4,6 +4,7 @@
 //! a truncation drops it. Locks: a file system's page lock is inside the address space's and takes nothing but the quota.
 
 use super::file::File;
+use super::inode::InodeRef;
 use super::types::OFlags;
 use crate::mm::{MapSource, SourceName};
 use crate::platform::Platform;
@@ -88,4 +89,14 @@ impl<P: Platform> MapSource<P> for FileSource<P> {
         }
         SourceName { device, inode: id.number, path }
     }
+
+    fn owner(&self) -> usize {
+        inode_owner(self.file.place().inode())
+    }
+}
+
+/// What [`MapSource::owner`] gives for every mapping of `inode`.
+#[must_use]
+pub fn inode_owner<P: Platform>(inode: &InodeRef<P>) -> usize {
+    Arc::as_ptr(inode).cast::<()>().addr()
 }

@@ -6,13 +6,11 @@
 
 use super::addr::{GUEST_END, GUEST_START, GuestAddr, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot, round_up};
 use super::pages::Slot;
-use super::source::MapSource;
 use super::space::{AddressSpace, State};
 use super::vma::{Backing, MapFlags, Removed, Vma};
 use crate::errno;
 use crate::error::Result;
 use crate::platform::Platform;
-use alloc::sync::Arc;
 
 /// Where a mapping goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -347,12 +345,12 @@ impl<P: Platform> AddressSpace<P> {
         }
     }
 
-    /// Takes away every page of `source` from its page `from` on, wherever it is mapped, and private copies of them too.
+    /// Takes away every page of what `owner` is ([`super::MapSource::owner`]) from its page `from` on, wherever it is mapped, and
+    /// private copies of them too.
     ///
     /// For whoever makes a file shorter or gives up its pages: change the source first, then call this for each address space that
-    /// may map it, holding none of the source's locks. Until then a guest goes on seeing the old pages, which stay alive. One
-    /// source is one `Arc`, however often the file is opened.
-    pub fn forget(&self, source: &Arc<dyn MapSource<P>>, from: u64) {
+    /// may map it, holding none of the source's locks. Until then a guest goes on seeing the old pages, which stay alive.
+    pub fn forget(&self, owner: usize, from: u64) {
         let mut state = self.state.lock();
         let State { vmas, pages, .. } = &mut *state;
         for area in vmas.iter() {
@@ -360,7 +358,7 @@ impl<P: Platform> AddressSpace<P> {
             let skipped = from.saturating_sub(*index).checked_mul(PAGE_SIZE);
             let start = skipped.and_then(|bytes| area.range().start().plus(bytes).ok());
             let gone = start.and_then(|start| PageRange::between(start, area.range().end()));
-            if let Some(gone) = gone.filter(|_| Arc::ptr_eq(shown, source)) {
+            if let Some(gone) = gone.filter(|_| shown.owner() == owner) {
                 P::unmap(&self.host, gone.start(), gone.end());
                 pages.remove(gone.pages(), &self.quota);
             }

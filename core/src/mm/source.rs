@@ -54,6 +54,9 @@ pub trait MapSource<P: Platform>: Send + Sync + fmt::Debug {
 
     /// Its name and identity.
     fn name(&self) -> SourceName;
+
+    /// The address of what the pages belong to, which lives as long as this does: equal for two sources of one file.
+    fn owner(&self) -> usize;
 }
 
 /// Memory of a fixed size that several processes share: `MAP_SHARED | MAP_ANONYMOUS`. Its pages are charged to one quota.
@@ -110,5 +113,9 @@ impl<P: Platform> MapSource<P> for SharedMemory<P> {
 
     fn name(&self) -> SourceName {
         SourceName { path: b"/dev/zero (deleted)".to_vec(), ..SourceName::default() }
+    }
+
+    fn owner(&self) -> usize {
+        core::ptr::from_ref(self).addr()
     }
 }

@@ -347,7 +347,7 @@ impl<P: Platform> Drop for AddressSpace<P> {
 pub enum WordKey {
     /// In memory that is private to this address space; its address.
     Private(GuestAddr),
-    /// In a shared source: which (the address of its object, alive as long as it is mapped), and the byte in it.
+    /// In a shared source: its owner ([`super::MapSource::owner`]), and the byte in it.
     Shared(usize, u64),
 }
 
@@ -363,7 +363,7 @@ impl<P: Platform> AddressSpace<P> {
             Backing::Source { source, index } if area.is_shared() => {
                 let into = addr.since(area.range().start()).unwrap_or(0);
                 let byte = index.saturating_mul(PAGE_SIZE).saturating_add(into);
-                Ok(WordKey::Shared(Arc::as_ptr(source).addr(), byte))
+                Ok(WordKey::Shared(source.owner(), byte))
             }
             Backing::Source { .. } | Backing::Anonymous => Ok(WordKey::Private(addr)),
         }

@@ -4,9 +4,11 @@
 //! atomic word is an unsafe promise, and those are kept below. [`WaitQueue`] is for conditions that a guest can make last.
 //! Order: a lock is taken only when its rank is above all held ones; [`order`] has the whole list.
 
+mod futex;
 pub mod order;
 mod queue;
 
+pub use futex::{FutexKey, Futexes, Waiting};
 pub use queue::WaitQueue;
 
 use crate::platform::Wait;

@@ -4,12 +4,14 @@
 
 pub(crate) mod control;
 pub(crate) mod files;
+pub(crate) mod futex;
 pub(crate) mod ids;
 pub(crate) mod limits;
 pub(crate) mod map;
 pub(crate) mod signals;
 pub(crate) mod task;
 pub(crate) mod time;
+pub(crate) mod timer;
 
 use crate::signal::Cpu;
 use litebox_core::error::Result;

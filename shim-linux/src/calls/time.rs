@@ -47,7 +47,7 @@ fn write<P: Cpu>(addr: GuestAddr, time: Duration) -> Result<()> {
 }
 
 /// A time that a program gives.
-fn read<P: Cpu>(addr: GuestAddr) -> Result<Duration> {
+pub(super) fn read<P: Cpu>(addr: GuestAddr) -> Result<Duration> {
     decode(take::<P, Wire, 16>(addr)?)
 }
 
