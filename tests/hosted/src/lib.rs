@@ -5,6 +5,7 @@
 //! strict where a real host is lenient: see [`memory`].
 #![forbid(unsafe_code)]
 
+mod cpu;
 pub mod memory;
 mod wait;
 

@@ -1,0 +1,73 @@
+//! The rest of a guest's processor state: one set for each thread of the test, which is a carrier.
+
+use crate::Hosted;
+use litebox_shim_linux::signal::Cpu;
+use std::cell::{Cell, RefCell};
+
+/// An XSAVE image of x87 and SSE state only: the legacy area and the header.
+const FPU_BYTES: usize = 576;
+/// Offset of MXCSR in it, and what its initial state is.
+const MXCSR: usize = 24;
+/// x87 and SSE.
+const FEATURES: u64 = 3;
+
+thread_local! {
+    static FPU: RefCell<[u8; FPU_BYTES]> = const { RefCell::new(initial()) };
+    static BASES: Cell<[u64; 2]> = const { Cell::new([0; 2]) };
+}
+
+const fn initial() -> [u8; FPU_BYTES] {
+    let mut image = [0; FPU_BYTES];
+    // The control words after FNINIT and at reset. See Intel's manual, volume 1, 13.5.
+    (image[0], image[1]) = (0x7f, 0x03);
+    (image[MXCSR], image[MXCSR + 1]) = (0x80, 0x1f);
+    image
+}
+
+impl Cpu for Hosted {
+    fn fpu_bytes() -> usize {
+        FPU_BYTES
+    }
+
+    fn fpu_features() -> u64 {
+        FEATURES
+    }
+
+    fn read_fpu(dst: &mut [u8]) {
+        FPU.with_borrow(|image| dst.copy_from_slice(image));
+    }
+
+    fn write_fpu(src: Option<&[u8]>) -> bool {
+        let Some(src) = src else {
+            FPU.set(initial());
+            return true;
+        };
+        let Ok(image) = <[u8; FPU_BYTES]>::try_from(src) else { return false };
+        // The upper half of MXCSR is reserved.
+        if image[MXCSR + 2] != 0 || image[MXCSR + 3] != 0 {
+            return false;
+        }
+        FPU.set(image);
+        true
+    }
+
+    fn fs_base() -> u64 {
+        BASES.get()[0]
+    }
+
+    fn set_fs_base(base: u64) {
+        BASES.set([base, Self::gs_base()]);
+    }
+
+    fn gs_base() -> u64 {
+        BASES.get()[1]
+    }
+
+    fn set_gs_base(base: u64) {
+        BASES.set([Self::fs_base(), base]);
+    }
+
+    fn hwcap() -> u64 {
+        0
+    }
+}
