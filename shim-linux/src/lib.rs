@@ -34,10 +34,12 @@ pub mod elf;
 pub mod errno;
 pub mod program;
 pub mod regs;
+mod shared;
 pub mod signal;
 pub mod table;
 pub mod task;
 mod timer;
 pub mod trace;
+mod tuning;
 
 pub use dispatch::{Resume, before_guest, dispatch, fault};

@@ -10,7 +10,7 @@
 //! row's arguments (else it does not compile). Cost: one jump through a table.
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
-use crate::calls::{control, files, futex, ids, limits, map, signals, task, time, timer};
+use crate::calls::{control, files, futex, ids, limits, map, pipe, signals, task, time, timer};
 use crate::signal::Cpu;
 use crate::task::Task;
 use litebox_core::error::{Errno, Result};
@@ -143,7 +143,7 @@ syscalls! {
      19 readv (fd: Fd, iov: Ptr, iovcnt: Len) = Full [files::readv, IfAsked];
      20 writev (fd: Fd, iov: Ptr, iovcnt: Len) = Full [files::writev, IfAsked];
      21 access (path: Path, mode: Int) = Partial [control::access, No, "checks the effective ids"];
-     22 pipe (fds: Ptr) = None [NOSYS, "not supported yet"];
+     22 pipe (fds: Ptr) = Full [pipe::pipe, No];
      23 select (nfds: Int, r: Ptr, w: Ptr, e: Ptr, timeout: Ptr) = None [NOSYS, "not supported yet"];
      24 sched_yield () = Partial [task::sched_yield, No, "returns at once"];
      25 mremap (old: Ptr, old_size: Len, new_size: Len, flags: Word, new: Ptr) = Partial [map::mremap, No, "MREMAP_DONTUNMAP is EINVAL"];
@@ -414,7 +414,7 @@ syscalls! {
     290 eventfd2 (count: Count, flags: Flags) = None [NOSYS, "not supported yet"];
     291 epoll_create1 (flags: Flags) = None [NOSYS, "not supported yet"];
     292 dup3 (old: Fd, new: Fd, flags: Flags) = Full [files::dup3, No];
-    293 pipe2 (fds: Ptr, flags: Flags) = None [NOSYS, "not supported yet"];
+    293 pipe2 (fds: Ptr, flags: Flags) = Partial [pipe::pipe2, No, "O_DIRECT is accepted and does not keep packets apart"];
     294 inotify_init1 () = None [NOSYS, "not supported yet"];
     295 preadv (fd: Fd, iov: Ptr, iovcnt: Len, low: Word, high: Word) = None [NOSYS, "not supported yet"];
     296 pwritev (fd: Fd, iov: Ptr, iovcnt: Len, low: Word, high: Word) = None [NOSYS, "not supported yet"];

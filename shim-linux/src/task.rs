@@ -4,8 +4,10 @@
 //! others reach is in its [`TaskShared`] or its [`Process`], under locks. Locks: `Sandbox::processes`, `Process::tasks`, then the
 //! state of one process, then the pending signals.
 
+use crate::shared::Shared;
 use crate::signal::{Actions, AltStack, Cpu, Info, Pending, SigSet};
 use crate::timer::Timers;
+use crate::tuning::Tuning;
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -37,6 +39,7 @@ pub struct Sandbox<P: Platform> {
     named: [AtomicU64; 8],
     trace: AtomicBool,
     futexes: Futexes<P>,
+    shared: Shared,
     processes: Mutex<P, BTreeMap<u32, Weak<Process<P>>>>,
 }
 
@@ -58,6 +61,7 @@ impl<P: Platform> Sandbox<P> {
             named: [const { AtomicU64::new(0) }; 8],
             trace: AtomicBool::new(false),
             futexes: Futexes::new(),
+            shared: Shared::default(),
             processes: Mutex::<P, _>::new(BTreeMap::new()),
         })
     }
@@ -103,6 +107,11 @@ impl<P: Platform> Sandbox<P> {
     #[must_use]
     pub fn futexes(&self) -> &Futexes<P> {
         &self.futexes
+    }
+
+    /// What its processes share beside files.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The process with this id, if it lives.
@@ -159,6 +168,8 @@ pub struct ProcessState {
     pub dumpable: bool,
     /// The signal that its parent's end sends, or 0. See prctl(2), `PR_SET_PDEATHSIG`.
     pub parent_death: u32,
+    /// How it runs.
+    pub tuning: Tuning,
 }
 
 impl ProcessState {
@@ -188,6 +199,7 @@ impl ProcessState {
             supplementary: Arc::default(),
             dumpable: true,
             parent_death: 0,
+            tuning: Tuning::default(),
         }
     }
 

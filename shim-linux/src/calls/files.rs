@@ -145,7 +145,7 @@ pub(super) fn open_flags(bits: u32) -> OFlags {
     flags
 }
 
-fn descriptor_flags(flags: OFlags) -> FdFlags {
+pub(super) fn descriptor_flags(flags: OFlags) -> FdFlags {
     if flags.contains(OFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod futex;
 pub(crate) mod ids;
 pub(crate) mod limits;
 pub(crate) mod map;
+pub(crate) mod pipe;
 pub(crate) mod signals;
 pub(crate) mod task;
 pub(crate) mod time;

@@ -2,3 +2,4 @@
 
 mod futex;
 mod guest;
+mod pipe;
