@@ -34,7 +34,7 @@ pub fn dispatch<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume {
         Some(result) => result,
         None => Err(unsupported(task, number, raw)),
     };
-    if task.sandbox().is_traced() {
+    if task.sandbox().machine().is_traced() {
         trace(task, number, raw, &result);
     }
     let mut interrupted = None;
@@ -85,7 +85,7 @@ fn unsupported<P: Cpu>(task: &Task<P>, number: u64, raw: [u64; 6]) -> Error {
         let name = row.map_or("syscall", |row| row.name);
         P::log(format_args!(
             "{}[{}] {name} ({number}): {reason} (docs/compatibility.md#{name}); reported once",
-            Name(&task.name),
+            Name(&task.shared().name()),
             task.tid()
         ));
     }
@@ -111,7 +111,7 @@ impl core::fmt::Display for Name<'_> {
 #[cold]
 fn trace<P: Cpu>(task: &Task<P>, number: u64, raw: [u64; 6], result: &Result<u64>) {
     let call = Call { row: table::row(number), number, raw };
-    P::log(format_args!("{}[{}] {call}{}", Name(&task.name), task.tid(), Outcome(result)));
+    task.sandbox().machine().trace(format_args!("{}[{}] {call}{}", Name(&task.shared().name()), task.tid(), Outcome(result)));
 }
 
 /// Sends a signal that the task cannot put off: blocked or ignored, it takes its default action.

@@ -32,6 +32,8 @@ mod calls;
 pub mod dispatch;
 pub mod elf;
 pub mod errno;
+pub mod exec;
+pub mod machine;
 pub mod program;
 pub mod regs;
 mod shared;

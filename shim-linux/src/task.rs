@@ -4,6 +4,8 @@
 //! others reach is in its [`TaskShared`] or its [`Process`], under locks. Locks: `Sandbox::processes`, `Process::tasks`, then the
 //! state of one process, then the pending signals.
 
+use crate::exec::Running;
+use crate::machine::Machine;
 use crate::shared::Shared;
 use crate::signal::{Actions, AltStack, Cpu, Info, Pending, SigSet};
 use crate::timer::Timers;
@@ -32,12 +34,11 @@ const SIGNALS_PENDING: u64 = 4096;
 /// One sandbox: processes that see each other.
 pub struct Sandbox<P: Platform> {
     quota: Arc<Quota>,
-    memory: u64,
+    machine: Machine<P>,
     started: Duration,
     last_id: AtomicU32,
     /// Bit `n` is set once unsupported call `n` was named.
     named: [AtomicU64; 8],
-    trace: AtomicBool,
     futexes: Futexes<P>,
     shared: Shared,
     processes: Mutex<P, BTreeMap<u32, Weak<Process<P>>>>,
@@ -53,13 +54,18 @@ impl<P: Platform> Sandbox<P> {
     /// An empty sandbox whose memory is charged to `quota`, which it shows to programs as `memory` bytes.
     #[must_use]
     pub fn new(quota: Arc<Quota>, memory: u64) -> Arc<Self> {
+        Self::on(Machine::new(memory, None, None), quota)
+    }
+
+    /// An empty sandbox that shows `machine` to its programs, and whose memory is charged to `quota`.
+    #[must_use]
+    pub fn on(machine: Machine<P>, quota: Arc<Quota>) -> Arc<Self> {
         Arc::new(Self {
             quota,
-            memory,
+            machine,
             started: P::monotonic(),
             last_id: AtomicU32::new(0),
             named: [const { AtomicU64::new(0) }; 8],
-            trace: AtomicBool::new(false),
             futexes: Futexes::new(),
             shared: Shared::default(),
             processes: Mutex::<P, _>::new(BTreeMap::new()),
@@ -75,24 +81,19 @@ impl<P: Platform> Sandbox<P> {
     /// How many bytes of memory programs see.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        self.memory
+        self.machine.memory
+    }
+
+    /// What its programs see of the machine.
+    #[must_use]
+    pub fn machine(&self) -> &Machine<P> {
+        &self.machine
     }
 
     /// How long it has been there.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         P::monotonic().saturating_sub(self.started)
-    }
-
-    /// Whether every call is traced.
-    #[must_use]
-    pub fn is_traced(&self) -> bool {
-        self.trace.load(Ordering::Relaxed)
-    }
-
-    /// Traces every call from now on, or stops to.
-    pub fn set_traced(&self, traced: bool) {
-        self.trace.store(traced, Ordering::Relaxed);
     }
 
     /// Whether unsupported call `number` has not been named yet; it has from now on.
@@ -122,6 +123,11 @@ impl<P: Platform> Sandbox<P> {
     /// How many processes there are.
     pub fn process_count(&self) -> usize {
         self.processes.lock().len()
+    }
+
+    /// The process with the lowest id from `from` on.
+    pub fn next_process(&self, from: u32) -> Option<Arc<Process<P>>> {
+        self.processes.lock().range(from..).find_map(|(_, process)| process.upgrade())
     }
 
     fn new_id(&self) -> Result<u32> {
@@ -218,6 +224,7 @@ pub struct Process<P: Platform> {
     files: Arc<FdTable<P>>,
     fs: Mutex<P, FsContext<P>>,
     timers: Timers<P>,
+    running: Running<P>,
     state: Mutex<P, ProcessState>,
     pending: Mutex<P, Pending>,
     has_pending: AtomicBool,
@@ -251,6 +258,7 @@ impl<P: Platform> Process<P> {
             files: FdTable::new(&sandbox.quota),
             fs: Mutex::<P, _>::new(fs),
             timers: Timers::new(),
+            running: Running::new(None),
             state: Mutex::<P, _>::new(ProcessState::new(ids, pid)),
             pending: Mutex::<P, _>::new(Pending::default()),
             has_pending: AtomicBool::new(false),
@@ -324,6 +332,22 @@ impl<P: Platform> Process<P> {
         &self.timers
     }
 
+    /// The program that it runs.
+    #[must_use]
+    pub fn running(&self) -> &Running<P> {
+        &self.running
+    }
+
+    /// How many tasks it has.
+    pub fn task_count(&self) -> usize {
+        self.tasks.lock().len()
+    }
+
+    /// The task with the lowest id from `from` on.
+    pub fn next_task(&self, from: u32) -> Option<Arc<TaskShared<P>>> {
+        self.tasks.lock().iter().filter(|task| task.tid >= from).min_by_key(|task| task.tid).map(Arc::clone)
+    }
+
     /// The task with this id.
     pub fn task(&self, tid: u32) -> Option<Arc<TaskShared<P>>> {
         self.tasks.lock().iter().find(|task| task.tid == tid).map(Arc::clone)
@@ -333,6 +357,7 @@ impl<P: Platform> Process<P> {
 /// What other tasks reach of a task.
 pub struct TaskShared<P: Platform> {
     tid: u32,
+    name: Mutex<P, [u8; 16]>,
     pending: Mutex<P, Pending>,
     has_pending: AtomicBool,
 }
@@ -344,6 +369,22 @@ impl<P: Platform> fmt::Debug for TaskShared<P> {
 }
 
 impl<P: Platform> TaskShared<P> {
+    /// Its id.
+    #[must_use]
+    pub fn tid(&self) -> u32 {
+        self.tid
+    }
+
+    /// Its name, NUL-padded.
+    pub fn name(&self) -> [u8; 16] {
+        *self.name.lock()
+    }
+
+    /// Names it.
+    pub fn set_name(&self, name: [u8; 16]) {
+        *self.name.lock() = name;
+    }
+
     /// Sends it a signal of its own.
     ///
     /// # Errors
@@ -393,8 +434,6 @@ pub struct Task<P: Cpu> {
     pub(crate) clear_tid: GuestAddr,
     /// Futexes to release at the end. See `set_robust_list(2)`.
     pub(crate) robust_list: GuestAddr,
-    /// Its name, NUL-padded.
-    pub(crate) name: [u8; 16],
     /// `rsp` at its last system call.
     pub(crate) sp: u64,
     /// What follows the present call.
@@ -425,6 +464,7 @@ impl<P: Cpu> Task<P> {
     pub fn first(process: Arc<Process<P>>, mm: Arc<AddressSpace<P>>) -> Result<Self> {
         let shared = Arc::new(TaskShared {
             tid: process.pid,
+            name: Mutex::<P, _>::new([0; 16]),
             pending: Mutex::<P, _>::new(Pending::default()),
             has_pending: AtomicBool::new(false),
         });
@@ -442,7 +482,6 @@ impl<P: Cpu> Task<P> {
             stack: AltStack::default(),
             clear_tid: GuestAddr::default(),
             robust_list: GuestAddr::default(),
-            name: [0; 16],
             sp: 0,
             after: After::Return,
             resume_deadline: None,

@@ -5,7 +5,7 @@
 //! may sleep; a wait that may last is interruptible and gives [`crate::error::Error::Interrupted`].
 
 use super::inode::{Blocking, WindowSize};
-use super::types::{Attr, Name, Ready};
+use super::types::{Attr, Name, OFlags, Ready};
 use crate::platform::Platform;
 use crate::sync::WaitQueue;
 use crate::{errno, error::Result};
@@ -18,6 +18,10 @@ use core::fmt;
 pub trait HostFile<P: Platform>: Send + Sync + fmt::Debug {
     /// Its attributes as the host has them.
     fn attr(&self) -> Result<Attr>;
+    /// Access and status flags of the host's own open file description.
+    fn flags(&self) -> OFlags {
+        OFlags::READ | OFlags::WRITE
+    }
     /// Whether it has offsets; a stream ignores the ones below.
     fn seekable(&self) -> bool;
     /// Reads into `dst`; 0 is the end. May give less.

@@ -116,10 +116,10 @@ pub(crate) fn prctl<P: Cpu>(task: &mut Task<P>, option: Int, arg2: Word, arg3: W
     let rest_is_zero = arg3.0 == 0 && arg4.0 == 0 && arg5.0 == 0;
     match u32::try_from(option.0).map_err(|_| errno!(INVAL, "unknown option"))? {
         op::PR_SET_NAME => {
-            task.name = read_name::<P>(GuestAddr::new(arg2.0))?;
+            task.shared().set_name(read_name::<P>(GuestAddr::new(arg2.0))?);
             Ok(0)
         }
-        op::PR_GET_NAME => UserBytes::<P, 16>::new(GuestAddr::new(arg2.0)).write(&task.name).map(|()| 0),
+        op::PR_GET_NAME => UserBytes::<P, 16>::new(GuestAddr::new(arg2.0)).write(&task.shared().name()).map(|()| 0),
         op::PR_GET_DUMPABLE => Ok(1),
         op::PR_SET_DUMPABLE if arg2.0 <= 1 => Ok(0),
         // A sandbox has no program that would give privileges.

@@ -1,0 +1,78 @@
+//! What a process runs, as /proc shows it.
+//!
+//! Invariants: what is running is replaced whole, by exec. A running program does not keep its address space: the tasks in it do.
+//! Locks: a leaf.
+
+use alloc::sync::{Arc, Weak};
+use core::fmt;
+use litebox_core::fs::dentry::Dentry;
+use litebox_core::mm::AddressSpace;
+use litebox_core::platform::Platform;
+use litebox_core::sync::Mutex;
+
+/// One program in one address space.
+pub struct Exec<P: Platform> {
+    /// Its file.
+    pub place: Arc<Dentry<P>>,
+    /// Its memory, as long as a task is in it.
+    pub mm: Weak<AddressSpace<P>>,
+    /// First and last address of the argument strings.
+    pub arguments: (u64, u64),
+    /// First and last address of the environment strings.
+    pub environment: (u64, u64),
+    /// First address of the stack, as the program found it.
+    pub stack: u64,
+    /// The auxiliary vector, in the processor's words.
+    pub auxv: Arc<[u8]>,
+}
+
+impl<P: Platform> fmt::Debug for Exec<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exec").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl<P: Platform> Exec<P> {
+    /// The same program in a copy of its memory, as fork(2) makes it.
+    #[must_use]
+    pub fn forked(&self, mm: &Arc<AddressSpace<P>>) -> Self {
+        Self {
+            place: Arc::clone(&self.place),
+            mm: Arc::downgrade(mm),
+            arguments: self.arguments,
+            environment: self.environment,
+            stack: self.stack,
+            auxv: Arc::clone(&self.auxv),
+        }
+    }
+}
+
+/// The program that a process runs; none until the first is loaded.
+pub struct Running<P: Platform>(Mutex<P, Option<Arc<Exec<P>>>>);
+
+impl<P: Platform> fmt::Debug for Running<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Running").finish_non_exhaustive()
+    }
+}
+
+impl<P: Platform> Running<P> {
+    /// Nothing, or `exec`.
+    #[must_use]
+    pub fn new(exec: Option<Arc<Exec<P>>>) -> Self {
+        Self(Mutex::<P, _>::new(exec))
+    }
+
+    /// What runs.
+    #[must_use]
+    pub fn get(&self) -> Option<Arc<Exec<P>>> {
+        self.0.lock().clone()
+    }
+
+    /// Replaces it.
+    pub fn set(&self, exec: Exec<P>) {
+        let former = self.0.lock().replace(Arc::new(exec));
+        // May be the last user of a file, so without the lock.
+        drop(former);
+    }
+}
