@@ -27,6 +27,12 @@ impl Quota {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Bytes that can be charged in all.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Charges `bytes`.
     ///
     /// # Errors

@@ -29,6 +29,8 @@ struct Place<P: Platform> {
     parent: Option<Arc<Dentry<P>>>,
     name: NameBuf,
     deleted: bool,
+    /// It never had a name: `O_TMPFILE`.
+    unnamed: bool,
 }
 
 /// One place in the tree.
@@ -61,7 +63,7 @@ impl<P: Platform> Dentry<P> {
         Arc::new(Self {
             inode,
             mount,
-            place: Mutex::<P, _>::new(Place { parent, name, deleted: false }),
+            place: Mutex::<P, _>::new(Place { parent, name, deleted: false, unnamed: false }),
             children: Mutex::<P, _>::new(BTreeMap::new()),
             is_mount_point: AtomicBool::new(false),
             mounted: Mutex::<P, _>::new(None),
@@ -77,6 +79,22 @@ impl<P: Platform> Dentry<P> {
     #[must_use]
     pub fn detached(inode: InodeRef<P>, label: &[u8]) -> Arc<Self> {
         Self::new(inode, MountInfo::detached(), None, NameBuf::label(label))
+    }
+
+    /// A place for a file of the file system of `dir` that has no name yet (`O_TMPFILE`).
+    pub(super) fn unnamed(inode: InodeRef<P>, dir: &Arc<Self>) -> Arc<Self> {
+        let label = NameBuf::label(alloc::format!("#{}", inode.id().number).as_bytes());
+        let new = Self::new(inode, Arc::clone(&dir.mount), Some(Arc::clone(dir)), label);
+        {
+            let mut place = new.place.lock();
+            (place.deleted, place.unnamed) = (true, true);
+        }
+        new
+    }
+
+    /// Whether it is what [`Dentry::unnamed`] made: it can be given one.
+    pub(super) fn is_unnamed(&self) -> bool {
+        self.place.lock().unnamed
     }
 
     /// What is here.

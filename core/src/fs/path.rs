@@ -169,6 +169,20 @@ impl<'p> Steps<'p> {
     }
 }
 
+impl<'a, P: Platform> At<'a, P> {
+    /// The same for paths relative to `base`, or to the working directory.
+    #[must_use]
+    pub fn relative_to(self, base: Option<&'a Arc<Dentry<P>>>) -> Self {
+        Self { base: base.unwrap_or(&self.fs.cwd), ..self }
+    }
+
+    /// The same on behalf of somebody else.
+    #[must_use]
+    pub fn on_behalf_of(self, credentials: &'a Credentials) -> Self {
+        Self { credentials, ..self }
+    }
+}
+
 impl<P: Platform> At<'_, P> {
     /// The place that `path` leads to.
     ///

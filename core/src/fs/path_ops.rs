@@ -89,7 +89,7 @@ impl<P: Platform> At<'_, P> {
             }
             self.may(&place, Access::WRITE | Access::EXEC)?;
             let inode = place.inode().create_unnamed(self.new_node(&place, mode)?)?;
-            return self.open_made(Dentry::detached(inode, b"(deleted)"), flags);
+            return self.open_made(Dentry::unnamed(inode, &place), flags);
         }
         let truncate = flags.contains(OFlags::TRUNC);
         let mut want = Access::empty();
@@ -206,6 +206,9 @@ impl<P: Platform> At<'_, P> {
         }
         if target.is_dir() {
             return Err(errno!(PERM, "a directory has one name"));
+        }
+        if target.is_deleted() && !target.is_unnamed() && target.inode().attr()?.links == 0 {
+            return Err(errno!(NOENT, "the file was removed"));
         }
         self.make_at(
             &here,
@@ -348,7 +351,7 @@ impl<P: Platform> At<'_, P> {
             }
             self.may(place, Access::WRITE)?;
         }
-        let now_only = [change.accessed, change.modified].iter().flatten().all(|time| *time == super::types::SetTime::Now);
+        let now_only = [change.accessed, change.modified].iter().all(|time| *time == Some(super::types::SetTime::Now));
         let times = change.accessed.is_some() || change.modified.is_some();
         if times && !owns {
             if !now_only {

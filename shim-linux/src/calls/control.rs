@@ -1,8 +1,8 @@
-//! What files tell and are told: fcntl(2), ioctl(2), getdents(2), access(2), ftruncate(2), fsync(2).
+//! What files tell and are told: fcntl(2), ioctl(2), getdents(2), fsync(2).
 
-use super::files::{file, install, number, open_flags, path, with_dir};
+use super::files::{file, install, number, open_flags};
 use super::put;
-use crate::args::{Count, DirFd, Fd, Flags, Int, Offset, Path, Ptr, Word};
+use crate::args::{Count, Fd, Flags, Int, Ptr, Word};
 use crate::signal::Cpu;
 use crate::task::Task;
 use alloc::vec::Vec;
@@ -12,8 +12,7 @@ use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::fd_table::{Fd as Number, FdFlags};
 use litebox_core::fs::inode::DirEntry;
-use litebox_core::fs::path::Resolve;
-use litebox_core::fs::types::{Access, FileKind, OFlags};
+use litebox_core::fs::types::{FileKind, OFlags};
 use litebox_core::mm::{GuestAddr, user};
 
 /// The flags that `F_GETFL` reports.
@@ -126,35 +125,6 @@ pub(crate) fn getdents64<P: Cpu>(task: &mut Task<P>, fd: Fd, dirents: Ptr, count
     }
     user::write_all::<P>(dirents.0, &list)?;
     Ok(list.len())
-}
-
-pub(crate) fn faccessat2<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, mode: Int, flags: Flags) -> Result<()> {
-    let known = raw::AT_EACCESS | raw::AT_SYMLINK_NOFOLLOW | raw::AT_EMPTY_PATH;
-    let want = u32::try_from(mode.0).ok().and_then(Access::from_bits).ok_or(errno!(INVAL, "access to what?"))?;
-    if flags.0 & !known != 0 {
-        return Err(errno!(INVAL, "unknown flags"));
-    }
-    let name = path::<P>(name)?;
-    let mut how = Resolve::empty();
-    how.set(Resolve::FOLLOW, flags.0 & raw::AT_SYMLINK_NOFOLLOW == 0);
-    how.set(Resolve::EMPTY, flags.0 & raw::AT_EMPTY_PATH != 0);
-    with_dir(task, dir, &name, |at| {
-        let place = at.resolve(&name, how)?;
-        if want.is_empty() { Ok(()) } else { at.may(&place, want) }
-    })
-}
-
-pub(crate) fn faccessat<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, mode: Int) -> Result<()> {
-    faccessat2(task, dir, name, mode, Flags(0))
-}
-
-pub(crate) fn access<P: Cpu>(task: &mut Task<P>, name: Path, mode: Int) -> Result<()> {
-    faccessat2(task, DirFd(raw::AT_FDCWD), name, mode, Flags(0))
-}
-
-pub(crate) fn ftruncate<P: Cpu>(task: &mut Task<P>, fd: Fd, length: Offset) -> Result<()> {
-    let size = u64::try_from(length.0).map_err(|_| errno!(INVAL, "a negative length"))?;
-    file(task, fd)?.truncate(size)
 }
 
 pub(crate) fn fsync<P: Cpu>(task: &mut Task<P>, fd: Fd) -> Result<()> {

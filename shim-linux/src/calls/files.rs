@@ -1,6 +1,6 @@
-//! Open files: read(2), write(2), lseek(2), open(2), close(2), stat(2), dup(2), chdir(2), getcwd(2), umask(2).
+//! Open files: read(2), write(2), lseek(2), open(2), openat2(2), close(2), dup(2).
 
-use super::put;
+use super::attributes::forget_pages;
 use crate::args::{DirFd, Fd, Flags, Int, Len, Mode, Offset, Path, Ptr};
 use crate::signal::Cpu;
 use crate::task::Task;
@@ -8,13 +8,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
-use litebox_core::error::{Error, Result};
+use litebox_core::error::Result;
 use litebox_core::fs::dentry::Dentry;
 use litebox_core::fs::fd_table::{Fd as Number, FdFlags};
 use litebox_core::fs::file::File;
 use litebox_core::fs::io::{GuestRange, IoDst, IoSrc};
-use litebox_core::fs::path::Resolve;
-use litebox_core::fs::types::{self, Attr, DeviceId, FileKind, OFlags, SeekFrom};
+use litebox_core::fs::types::{self, OFlags, SeekFrom};
 use litebox_core::mm::{GuestAddr, UserCStr, UserReader, user};
 
 /// Longest path with its NUL.
@@ -29,6 +28,12 @@ pub(super) fn number(fd: i32) -> Number {
 
 pub(super) fn file<P: Cpu>(task: &Task<P>, fd: Fd) -> Result<Arc<File<P>>> {
     task.process().files().get(number(fd.0))
+}
+
+/// The same, but for a handle on a place only, with which nothing can be done to the file.
+pub(super) fn open_file<P: Cpu>(task: &Task<P>, fd: Fd) -> Result<Arc<File<P>>> {
+    let file = file(task, fd)?;
+    if file.flags().contains(OFlags::PATH) { Err(errno!(BADF, "a handle on a place only")) } else { Ok(file) }
 }
 
 fn range(buf: Ptr, count: Len) -> [GuestRange; 1] {
@@ -164,7 +169,7 @@ pub(super) fn path<P: Cpu>(path: Path) -> Result<Vec<u8>> {
 }
 
 /// Where relative paths start: the directory of `dir`, or `None` for the working directory.
-fn base<P: Cpu>(task: &Task<P>, dir: DirFd, path: &[u8]) -> Result<Option<Arc<Dentry<P>>>> {
+pub(super) fn dir_of<P: Cpu>(task: &Task<P>, dir: DirFd, path: &[u8]) -> Result<Option<Arc<Dentry<P>>>> {
     if dir.0 == raw::AT_FDCWD || path.first() == Some(&b'/') {
         return Ok(None);
     }
@@ -178,7 +183,7 @@ pub(super) fn with_dir<P: Cpu, T>(
     path: &[u8],
     act: impl FnOnce(litebox_core::fs::path::At<'_, P>) -> Result<T>,
 ) -> Result<T> {
-    let base = base(task, dir, path)?;
+    let base = dir_of(task, dir, path)?;
     let (fs, credentials) = (task.process().fs(), task.process().credentials());
     match &base {
         Some(base) => act(fs.at(&credentials, base)),
@@ -191,6 +196,9 @@ pub(crate) fn openat<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, flags: 
     let name = path::<P>(name)?;
     let mode = types::Mode::from_bits_truncate(mode.0);
     let file = with_dir(task, dir, &name, |at| at.open(&name, flags, mode))?;
+    if flags.contains(OFlags::TRUNC) {
+        forget_pages(task, file.place(), 0);
+    }
     install(task, file, descriptor_flags(flags), Number(0))
 }
 
@@ -226,164 +234,6 @@ pub(crate) fn dup3<P: Cpu>(task: &mut Task<P>, old: Fd, new: Fd, flags: Flags) -
     Ok(new.0)
 }
 
-/// A device's number as `struct stat` has it. Linux: `new_encode_dev`.
-fn device(id: DeviceId) -> u64 {
-    u64::from(id.minor & 0xff) | (u64::from(id.major & 0xfff) << 8) | (u64::from(id.minor & 0xfff_ff00) << 12)
-}
-
-const fn format(kind: FileKind) -> u32 {
-    match kind {
-        FileKind::Regular => raw::S_IFREG,
-        FileKind::Directory => raw::S_IFDIR,
-        FileKind::Symlink => raw::S_IFLNK,
-        FileKind::Fifo => raw::S_IFIFO,
-        FileKind::Socket => raw::S_IFSOCK,
-        FileKind::CharDevice => raw::S_IFCHR,
-        FileKind::BlockDevice => raw::S_IFBLK,
-    }
-}
-
-const STAT_BYTES: usize = size_of::<raw::stat>();
-const _: () = assert!(STAT_BYTES == 18 * 8);
-
-/// `struct stat`.
-fn encode(attr: &Attr) -> [u64; 18] {
-    let mode = u64::from(format(attr.kind) | attr.mode.bits());
-    let seconds = |time: types::Timestamp| u64::from_le_bytes(time.seconds.to_le_bytes());
-    let nanos = |time: types::Timestamp| u64::from(time.nanoseconds);
-    [
-        device(attr.id.device),
-        attr.id.number,
-        u64::from(attr.links),
-        mode | (u64::from(attr.uid.0) << 32),
-        u64::from(attr.gid.0),
-        device(attr.device),
-        attr.size,
-        u64::from(attr.block_size),
-        attr.blocks,
-        seconds(attr.accessed),
-        nanos(attr.accessed),
-        seconds(attr.modified),
-        nanos(attr.modified),
-        seconds(attr.changed),
-        nanos(attr.changed),
-        0,
-        0,
-        0,
-    ]
-}
-
-fn put_stat<P: Cpu>(buf: Ptr, place: &Dentry<P>) -> Result<()> {
-    put::<P, STAT_BYTES>(buf.0, &encode(&place.inode().attr()?))
-}
-
-pub(crate) fn fstat<P: Cpu>(task: &mut Task<P>, fd: Fd, buf: Ptr) -> Result<()> {
-    put_stat(buf, file(task, fd)?.place())
-}
-
-pub(crate) fn newfstatat<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, buf: Ptr, flags: Flags) -> Result<()> {
-    if flags.0 & !(raw::AT_SYMLINK_NOFOLLOW | raw::AT_NO_AUTOMOUNT | raw::AT_EMPTY_PATH) != 0 {
-        return Err(errno!(INVAL, "unknown flags"));
-    }
-    let empty = flags.0 & raw::AT_EMPTY_PATH != 0;
-    // Linux takes a null pointer for an empty path here.
-    let name = if empty && name.0 == GuestAddr::default() { Vec::new() } else { path::<P>(name)? };
-    let mut how = Resolve::empty();
-    how.set(Resolve::FOLLOW, flags.0 & raw::AT_SYMLINK_NOFOLLOW == 0);
-    how.set(Resolve::EMPTY, empty);
-    let place = with_dir(task, dir, &name, |at| at.resolve(&name, how))?;
-    put_stat(buf, &place)
-}
-
-pub(crate) fn stat<P: Cpu>(task: &mut Task<P>, name: Path, buf: Ptr) -> Result<()> {
-    newfstatat(task, DirFd(raw::AT_FDCWD), name, buf, Flags(0))
-}
-
-pub(crate) fn lstat<P: Cpu>(task: &mut Task<P>, name: Path, buf: Ptr) -> Result<()> {
-    newfstatat(task, DirFd(raw::AT_FDCWD), name, buf, Flags(raw::AT_SYMLINK_NOFOLLOW))
-}
-
-pub(crate) fn readlinkat<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, buf: Ptr, size: Int) -> Result<usize> {
-    let room = usize::try_from(size.0).ok().filter(|room| *room > 0).ok_or(errno!(INVAL, "no room"))?;
-    let name = path::<P>(name)?;
-    let target = with_dir(task, dir, &name, |at| at.readlink(&name))?;
-    let shown = target.get(..room).unwrap_or(&target);
-    user::write_all::<P>(buf.0, shown)?;
-    Ok(shown.len())
-}
-
-pub(crate) fn readlink<P: Cpu>(task: &mut Task<P>, name: Path, buf: Ptr, size: Int) -> Result<usize> {
-    readlinkat(task, DirFd(raw::AT_FDCWD), name, buf, size)
-}
-
-pub(crate) fn getcwd<P: Cpu>(task: &mut Task<P>, buf: Ptr, size: Len) -> Result<usize> {
-    let fs = task.process().fs();
-    let mut name = fs.path_of(&fs.cwd)?;
-    name.try_reserve(1).map_err(|_| errno!(NOMEM))?;
-    name.push(0);
-    if u64::try_from(name.len()).is_ok_and(|len| len > size.0) {
-        return Err(errno!(RANGE, "no room for the path"));
-    }
-    user::write_all::<P>(buf.0, &name)?;
-    Ok(name.len())
-}
-
-fn change_to<P: Cpu>(task: &Task<P>, place: Arc<Dentry<P>>) -> Result<()> {
-    if !place.is_dir() {
-        return Err(errno!(NOTDIR));
-    }
-    let (fs, credentials) = (task.process().fs(), task.process().credentials());
-    fs.at_cwd(&credentials).may(&place, types::Access::EXEC)?;
-    task.process().change_fs(|fs| fs.cwd = place);
-    Ok(())
-}
-
-pub(crate) fn chdir<P: Cpu>(task: &mut Task<P>, name: Path) -> Result<()> {
-    let name = path::<P>(name)?;
-    let how = Resolve::FOLLOW | Resolve::DIRECTORY;
-    let place = with_dir(task, DirFd(raw::AT_FDCWD), &name, |at| at.resolve(&name, how))?;
-    change_to(task, place)
-}
-
-pub(crate) fn fchdir<P: Cpu>(task: &mut Task<P>, fd: Fd) -> Result<()> {
-    let place = Arc::clone(file(task, fd)?.place());
-    change_to(task, place)
-}
-
-pub(crate) fn umask<P: Cpu>(task: &mut Task<P>, mask: Mode) -> Result<u32> {
-    let new = types::Mode::from_bits_truncate(mask.0 & 0o777);
-    let old = task.process().fs().umask;
-    task.process().change_fs(|fs| fs.umask = new);
-    Ok(old.bits())
-}
-
-/// `mkdirat`, `unlinkat`, `faccessat`: one path, one operation.
-pub(crate) fn mkdirat<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, mode: Mode) -> Result<()> {
-    let name = path::<P>(name)?;
-    with_dir(task, dir, &name, |at| at.mkdir(&name, types::Mode::from_bits_truncate(mode.0 & 0o1777)))
-}
-
-pub(crate) fn mkdir<P: Cpu>(task: &mut Task<P>, name: Path, mode: Mode) -> Result<()> {
-    mkdirat(task, DirFd(raw::AT_FDCWD), name, mode)
-}
-
-pub(crate) fn unlinkat<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, flags: Flags) -> Result<()> {
-    let name = path::<P>(name)?;
-    match flags.0 {
-        0 => with_dir(task, dir, &name, |at| at.unlink(&name)),
-        raw::AT_REMOVEDIR => with_dir(task, dir, &name, |at| at.rmdir(&name)),
-        _ => Err::<(), Error>(errno!(INVAL, "unknown flags")),
-    }
-}
-
-pub(crate) fn unlink<P: Cpu>(task: &mut Task<P>, name: Path) -> Result<()> {
-    unlinkat(task, DirFd(raw::AT_FDCWD), name, Flags(0))
-}
-
-pub(crate) fn rmdir<P: Cpu>(task: &mut Task<P>, name: Path) -> Result<()> {
-    unlinkat(task, DirFd(raw::AT_FDCWD), name, Flags(raw::AT_REMOVEDIR))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -396,11 +246,5 @@ mod tests {
         assert!(!open_flags(raw::O_DIRECTORY).contains(OFlags::TMPFILE), "a part of O_TMPFILE is not it");
         assert!(!open_flags(raw::O_DSYNC).contains(OFlags::SYNC));
         assert_eq!(open_flags(3) & (OFlags::READ | OFlags::WRITE), OFlags::empty());
-    }
-
-    #[test]
-    fn device_numbers_are_linux_s() {
-        assert_eq!(device(DeviceId { major: 1, minor: 3 }), 0x103);
-        assert_eq!(device(DeviceId { major: 8, minor: 0x123 }), 0x10_0823);
     }
 }

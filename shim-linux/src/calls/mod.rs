@@ -2,14 +2,17 @@
 //!
 //! The functions' documentation is the man page of their name; a comment says only where they differ or what is not evident.
 
+pub(crate) mod attributes;
 pub(crate) mod control;
 pub(crate) mod files;
 pub(crate) mod futex;
 pub(crate) mod ids;
 pub(crate) mod limits;
 pub(crate) mod map;
+pub(crate) mod names;
 pub(crate) mod pipe;
 pub(crate) mod signals;
+pub(crate) mod stat;
 pub(crate) mod task;
 pub(crate) mod time;
 pub(crate) mod timer;

@@ -12,7 +12,7 @@ mod rename;
 use super::inode::{DirEntry, DirSink, Inode, InodeRef, OpsRef, Special};
 use super::pipe::Pipe;
 use super::types::{
-    Attr, AttrChange, DeviceId, FileKind, InodeId, Mode, Name, NameBuf, NewNode, OFlags, RenameFlags, SetTime, Timestamp,
+    Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Mode, Name, NameBuf, NewNode, OFlags, RenameFlags, SetTime, Timestamp,
 };
 use crate::platform::Platform;
 use crate::quota::{Charge, Quota};
@@ -320,6 +320,11 @@ impl<P: Platform> Inode<P> for MemoryNode<P> {
         meta.modified = change.modified.map_or(meta.modified, set);
         meta.changed = time;
         Ok(())
+    }
+
+    fn fs_stat(&self) -> FsStat {
+        let (limit, used) = (self.shared.quota.limit(), self.shared.quota.used());
+        FsStat { block_size: 4096, blocks: limit >> 12, free: limit.saturating_sub(used) >> 12 }
     }
 
     fn lookup(&self, name: Name<'_>) -> Result<InodeRef<P>> {

@@ -2,4 +2,5 @@
 
 mod futex;
 mod guest;
+mod names;
 mod pipe;
