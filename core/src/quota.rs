@@ -7,18 +7,26 @@ use crate::{errno, error::Result};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// The memory book of one sandbox, in bytes.
+/// The memory book of one sandbox, or of a part of it, in bytes.
 #[derive(Debug)]
 pub struct Quota {
     used: AtomicU64,
     limit: u64,
+    /// Of which it is a part.
+    whole: Option<Arc<Quota>>,
 }
 
 impl Quota {
     /// A book with `limit` bytes to give.
     #[must_use]
     pub fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { used: AtomicU64::new(0), limit })
+        Arc::new(Self { used: AtomicU64::new(0), limit, whole: None })
+    }
+
+    /// A book for a part of `whole`: what is charged to it is charged to both.
+    #[must_use]
+    pub fn within(whole: &Arc<Self>, limit: u64) -> Arc<Self> {
+        Arc::new(Self { used: AtomicU64::new(0), limit, whole: Some(Arc::clone(whole)) })
     }
 
     /// Bytes charged now.
@@ -36,12 +44,32 @@ impl Quota {
     /// Charges `bytes`.
     ///
     /// # Errors
-    /// `NOMEM`: the sandbox would pass its limit; nothing was charged.
+    /// `NOMEM`: the sandbox would pass its limit. `NOSPC`: a part of it would pass its own. Nothing was charged.
     pub fn charge(self: &Arc<Self>, bytes: u64) -> Result<Charge> {
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| used.checked_add(bytes).filter(|sum| *sum <= self.limit))
-            .map_err(|_| errno!(NOMEM, "the sandbox's memory quota is used up"))?;
+        self.take(bytes)?;
         Ok(Charge { quota: Arc::clone(self), bytes })
+    }
+
+    fn take(&self, bytes: u64) -> Result<()> {
+        let taken = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| used.checked_add(bytes).filter(|sum| *sum <= self.limit));
+        match (taken, &self.whole) {
+            (Ok(_), None) => Ok(()),
+            (Ok(_), Some(whole)) => whole.take(bytes).inspect_err(|_| {
+                self.used.fetch_sub(bytes, Ordering::Relaxed);
+            }),
+            (Err(_), None) => Err(errno!(NOMEM, "the sandbox's memory quota is used up")),
+            (Err(_), Some(_)) => Err(errno!(NOSPC, "the file system is full")),
+        }
+    }
+
+    /// Gives back what [`Self::take`] took, once: never below zero.
+    fn give(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.give(bytes);
+        }
     }
 }
 
@@ -62,8 +90,8 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        // Never below zero: only what `charge` added is taken off, once, since a `Charge` is neither Clone nor Copy.
-        self.quota.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        // What `charge` took, and no more than once, since a `Charge` is neither Clone nor Copy.
+        self.quota.give(self.bytes);
     }
 }
 
@@ -81,6 +109,20 @@ mod tests {
         assert_eq!(quota.used(), 60);
         drop(held);
         assert_eq!(quota.used(), 0);
+    }
+
+    #[test]
+    fn a_part_is_charged_to_the_whole() {
+        let whole = Quota::new(100);
+        let part = Quota::within(&whole, 60);
+        let held = part.charge(50).expect("within both limits");
+        assert_eq!((part.used(), whole.used()), (50, 50));
+        assert!(part.charge(11).expect_err("past its own limit").is(Errno::NOSPC));
+        let other = whole.charge(45).expect("within the limit");
+        assert!(part.charge(6).expect_err("past the whole's limit").is(Errno::NOMEM));
+        assert_eq!((part.used(), whole.used()), (50, 95));
+        drop((held, other));
+        assert_eq!((part.used(), whole.used()), (0, 0));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::elf::{Aux, Kind, Plan, Segment, Stack, StackLimits, StackRights};
 use crate::regs::Regs;
 use crate::signal::{Cpu, MIN_SIGNAL_STACK};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::mm::{
@@ -61,6 +62,8 @@ pub struct Started {
     pub arguments: (u64, u64),
     /// First and last address of the environment strings.
     pub environment: (u64, u64),
+    /// The auxiliary vector as it lies on the stack.
+    pub auxv: Vec<u8>,
 }
 
 /// A random number below `end`, a power of two.
@@ -127,7 +130,8 @@ pub fn load<P: Cpu>(
     let top = GUEST_END.saturating_sub(PAGE_SIZE).saturating_sub(random_pages::<P>(STACK_PAGES));
     let stack = Stack::build(top, start.path, start.args, start.env, &aux, start.limits)?;
     put_stack(mm, top, &stack, program.plan.stack)?;
-    Ok(Started { regs: Regs::start(first, stack.pointer), arguments: stack.arguments, environment: stack.environment })
+    let auxv = stack.bytes.get(stack.vector.clone()).unwrap_or_default().to_vec();
+    Ok(Started { regs: Regs::start(first, stack.pointer), arguments: stack.arguments, environment: stack.environment, auxv })
 }
 
 /// A bias that puts a movable file where other mappings go.

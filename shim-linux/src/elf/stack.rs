@@ -5,6 +5,7 @@
 //! Sources: execve(2), getauxval(3); Linux `fs/exec.c` `bprm_stack_limits`, `fs/binfmt_elf.c` `create_elf_tables`.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 use linux_raw_sys::auxvec as at;
 use litebox_core::errno;
 use litebox_core::error::{Error, Result};
@@ -71,6 +72,33 @@ pub struct Stack {
     pub arguments: (u64, u64),
     /// First and last address of the environment strings.
     pub environment: (u64, u64),
+    /// Where the auxiliary vector is in `bytes`.
+    pub vector: Range<usize>,
+}
+
+/// Bytes of the strings of a stack, NULs included, and how many there are.
+struct Sizes {
+    path: u64,
+    args: u64,
+    env: u64,
+    count: u64,
+    env_count: u64,
+}
+
+/// Adds them up.
+///
+/// # Errors
+/// `TOOBIG`, as [`Stack::build`].
+fn sizes(path: &[u8], args: &[&[u8]], env: &[&[u8]], limits: StackLimits) -> Result<Sizes> {
+    let count = u64::try_from(args.len()).map_err(|_| too_big())?;
+    let env_count = u64::try_from(env.len()).map_err(|_| too_big())?;
+    let pointers = count.checked_add(env_count).and_then(|sum| sum.checked_mul(WORD)).ok_or_else(too_big)?;
+    let (path, args, env) = (bytes_of(&[path])?, bytes_of(args)?, bytes_of(env)?);
+    let strings = path.checked_add(args).and_then(|sum| sum.checked_add(env)).ok_or_else(too_big)?;
+    if strings.checked_add(pointers).is_none_or(|sum| sum > limits.room()) {
+        return Err(too_big());
+    }
+    Ok(Sizes { path, args, env, count, env_count })
 }
 
 fn too_big() -> Error {
@@ -139,6 +167,14 @@ impl Writer {
 }
 
 impl Stack {
+    /// Whether these strings may be on a stack at all, before anything is done for them.
+    ///
+    /// # Errors
+    /// `TOOBIG`, as [`Stack::build`].
+    pub fn check(path: &[u8], args: &[&[u8]], env: &[&[u8]], limits: StackLimits) -> Result<()> {
+        sizes(path, args, env, limits).map(|_| ())
+    }
+
     /// Builds the stack that ends at `top`, a page boundary. Strings hold no NUL. No arguments at all become one empty one.
     ///
     /// # Errors
@@ -146,15 +182,7 @@ impl Stack {
     pub fn build(top: u64, path: &[u8], args: &[&[u8]], env: &[&[u8]], aux: &Aux, limits: StackLimits) -> Result<Self> {
         const NO_ARGS: &[&[u8]] = &[b""];
         let args = if args.is_empty() { NO_ARGS } else { args };
-        let count = u64::try_from(args.len()).map_err(|_| too_big())?;
-        let env_count = u64::try_from(env.len()).map_err(|_| too_big())?;
-        let pointers = count.checked_add(env_count).and_then(|sum| sum.checked_mul(WORD)).ok_or_else(too_big)?;
-        let (path_bytes, arg_bytes, env_bytes) = (bytes_of(&[path])?, bytes_of(args)?, bytes_of(env)?);
-        let strings = path_bytes.checked_add(arg_bytes).and_then(|sum| sum.checked_add(env_bytes)).ok_or_else(too_big)?;
-        if strings.checked_add(pointers).is_none_or(|sum| sum > limits.room()) {
-            return Err(too_big());
-        }
-
+        let Sizes { path: path_bytes, args: arg_bytes, env: env_bytes, count, env_count } = sizes(path, args, env, limits)?;
         let below = |addr: u64, bytes: u64| addr.checked_sub(bytes).ok_or_else(no_room);
         let path_at = below(below(top, WORD)?, path_bytes)?;
         let env_at = below(path_at, env_bytes)?;
@@ -172,7 +200,9 @@ impl Stack {
         writer.word(count)?;
         writer.pointers(args_at, args)?;
         writer.pointers(env_at, env)?;
+        let vector_from = writer.bytes.len();
         pairs.iter().try_for_each(|(tag, value)| writer.pair(*tag, *value))?;
+        let vector = vector_from..writer.bytes.len();
         writer.fill_to(random_at)?;
         writer.put(&aux.random)?;
         writer.put(PLATFORM)?;
@@ -181,7 +211,7 @@ impl Stack {
         writer.strings(env)?;
         writer.strings(&[path])?;
         writer.fill_to(top)?;
-        Ok(Self { bytes: writer.bytes, pointer, arguments: (args_at, env_at), environment: (env_at, path_at) })
+        Ok(Self { bytes: writer.bytes, pointer, arguments: (args_at, env_at), environment: (env_at, path_at), vector })
     }
 }
 

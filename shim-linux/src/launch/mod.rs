@@ -1,0 +1,260 @@
+//! How a sandbox is put together, and how its first program starts.
+//!
+//! Owns: which file system is shown where at the start, the first process's descriptors. Not here: loading a program
+//! ([`crate::exec`]), requests of a launcher (the platforms). Invariants: the first process has id 1; a run that fails changes
+//! nothing, and may be tried again with another program.
+
+mod dev;
+
+use crate::elf::StackLimits;
+use crate::exec::{self, Request};
+use crate::machine::Machine;
+use crate::proc;
+use crate::regs::Regs;
+use crate::signal::Cpu;
+use crate::task::{Ids, Process, Sandbox, Task};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+use dev::Terminal;
+use linux_raw_sys::general as raw;
+use litebox_core::errno;
+use litebox_core::error::Result;
+use litebox_core::fs::devices::HostStream;
+use litebox_core::fs::fd_table::{Fd, FdFlags};
+use litebox_core::fs::file::File;
+use litebox_core::fs::host::{HostDir, HostFile};
+use litebox_core::fs::hostdir;
+use litebox_core::fs::inode::InodeRef;
+use litebox_core::fs::memory::MemoryFs;
+use litebox_core::fs::mount::{MountFlags, MountNamespace, NewMount};
+use litebox_core::fs::path::{FsContext, Resolve};
+use litebox_core::fs::types::{Access, Credentials, DeviceId, FileKind, Gid, InodeId, Mode, NewNode, Uid};
+use litebox_core::quota::Quota;
+
+/// A sandbox that is being described.
+pub struct Builder<P: Cpu> {
+    sandbox: Arc<Sandbox<P>>,
+    /// The first process, once there is a root.
+    first: Option<Arc<Process<P>>>,
+    ids: Ids,
+    files: BTreeMap<u32, Given<P>>,
+    terminal: Arc<Terminal<P>>,
+    /// Numbers of the sandbox's own for the devices of the host's files.
+    host_devices: BTreeMap<DeviceId, DeviceId>,
+    last_device: u32,
+}
+
+/// A descriptor of the first process.
+struct Given<P: Cpu> {
+    host: Arc<dyn HostFile<P>>,
+    file: Arc<File<P>>,
+}
+
+impl<P: Cpu> fmt::Debug for Builder<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("sandbox", &self.sandbox).finish_non_exhaustive()
+    }
+}
+
+/// The permissions of a directory that everybody may use, as /tmp is.
+const EVERYBODY: Mode = Mode::STICKY.union(Mode::RWXU).union(Mode::RWXG).union(Mode::RWXO);
+
+impl<P: Cpu> Builder<P> {
+    /// A sandbox that may use `memory` bytes and show them to its programs, of at most `tasks` tasks or as many as usual. Each
+    /// call is written to `trace`, if there is one.
+    ///
+    /// # Errors
+    /// `NOMEM`: not even an empty sandbox fits.
+    pub fn new(memory: u64, tasks: Option<u32>, trace: Option<Arc<dyn HostFile<P>>>) -> Result<Self> {
+        let sandbox = Sandbox::on(Machine::new(memory, tasks, trace), Quota::new(memory));
+        Ok(Self {
+            sandbox,
+            first: None,
+            ids: Ids::default(),
+            files: BTreeMap::new(),
+            terminal: Arc::default(),
+            host_devices: BTreeMap::new(),
+            last_device: dev::DEVICE.minor,
+        })
+    }
+
+    /// Who the first process is; root unless this is called.
+    pub fn set_ids(&mut self, uid: u32, gid: u32) {
+        self.ids = Ids { users: [uid; 3], groups: [gid; 3] };
+    }
+
+    /// Shows a directory of the host at `at`.
+    ///
+    /// # Errors
+    /// - `INVAL`: the first mount is not at `/`.  - `NOENT`, `NOTDIR`, `LOOP`, `NAMETOOLONG`: there is no such place, or the one
+    ///   is a directory and the other is not.  - `NOSPC`: too many mounts.  - `NOMEM`; those of the host.
+    pub fn mount_host_dir(&mut self, at: &[u8], dir: Arc<dyn HostDir<P>>, read_only: bool) -> Result<()> {
+        let root = hostdir::root(self.new_device(), dir)?;
+        self.mount(at, root, ("host", "host"), flags(read_only) | MountFlags::NODEV)
+    }
+
+    /// Shows a file of the host at `at`, which is one.
+    ///
+    /// # Errors
+    /// Those of [`Builder::mount_host_dir`].
+    pub fn mount_host_file(&mut self, at: &[u8], file: Arc<dyn HostFile<P>>, read_only: bool) -> Result<()> {
+        let root = Arc::clone(self.open(&file)?.place().inode());
+        self.mount(at, root, ("host", "host"), flags(read_only) | MountFlags::NODEV)
+    }
+
+    /// Shows a new file system in memory at `at`, of at most `size` bytes or of as many as the sandbox has. Everybody may use it.
+    ///
+    /// # Errors
+    /// Those of [`Builder::mount_host_dir`].
+    pub fn mount_memory(&mut self, at: &[u8], size: Option<u64>, read_only: bool) -> Result<()> {
+        let root = self.memory(size)?;
+        self.mount(at, root, ("tmpfs", "tmpfs"), flags(read_only) | MountFlags::NODEV)
+    }
+
+    /// Shows the sandbox's processes at `at`.
+    ///
+    /// # Errors
+    /// Those of [`Builder::mount_host_dir`].
+    pub fn mount_proc(&mut self, at: &[u8], read_only: bool) -> Result<()> {
+        let root = proc::root(self.new_device(), &self.sandbox);
+        self.mount(at, root, ("proc", "proc"), flags(read_only))
+    }
+
+    /// Shows the sandbox's devices at `at`, and a file system in memory at its `shm`.
+    ///
+    /// # Errors
+    /// Those of [`Builder::mount_host_dir`].
+    pub fn mount_dev(&mut self, at: &[u8], read_only: bool) -> Result<()> {
+        let root = dev::root(&self.terminal);
+        self.mount(at, root, ("devtmpfs", "dev"), flags(read_only))?;
+        let mut shm = at.to_vec();
+        shm.extend_from_slice(b"/shm");
+        let root = self.memory(None)?;
+        self.mount(&shm, root, ("tmpfs", "shm"), flags(read_only) | MountFlags::NODEV)
+    }
+
+    /// Has the first process start with `file` as descriptor `number`, instead of what it was to have there.
+    ///
+    /// # Errors
+    /// `BADF`: above what a process may have at the start.
+    pub fn give_fd(&mut self, number: u32, file: Arc<dyn HostFile<P>>) -> Result<()> {
+        if number >= raw::INR_OPEN_CUR {
+            return Err(errno!(BADF, "above the limit of descriptors"));
+        }
+        let given = Given { file: self.open(&file)?, host: file };
+        self.files.insert(number, given);
+        Ok(())
+    }
+
+    /// Loads `program`, absolute or from `cwd`, as the first process. Strings hold no NUL.
+    ///
+    /// # Errors
+    /// - `INVAL`: nothing is mounted at the root.  - Those of chdir(2) for `cwd`.  - Those of execve(2).
+    pub fn run(&self, program: &[u8], cwd: &[u8], args: &[&[u8]], env: &[&[u8]]) -> Result<(Task<P>, Regs)> {
+        let process = self.first.as_ref().ok_or(errno!(INVAL, "nothing is mounted at the root"))?;
+        let ids = self.ids;
+        process.with(|state| state.ids = ids);
+        let limit = process.with(|state| state.limit(raw::RLIMIT_STACK));
+        let credentials = process.credentials();
+        let mut fs = FsContext::new(Arc::clone(&process.fs().namespace));
+        let at = fs.at_cwd(&credentials);
+        let directory = at.resolve(cwd, Resolve::FOLLOW | Resolve::DIRECTORY)?;
+        at.may(&directory, Access::EXEC)?;
+        fs.cwd = directory;
+        let request = Request {
+            fs,
+            credentials,
+            ids,
+            limits: StackLimits { stack: limit.map_or(u64::MAX, |limit| limit.soft) },
+            quota: Arc::clone(self.sandbox.quota()),
+            args,
+            env,
+        };
+        let file = exec::open(request.at_cwd(), program, Resolve::FOLLOW)?;
+        let prepared = exec::prepare(&request, file, program)?;
+
+        let files = process.files();
+        files.close_all();
+        for (number, given) in &self.files {
+            files.insert(Arc::clone(&given.file), FdFlags::empty(), Fd(*number), raw::INR_OPEN_CUR)?;
+        }
+        let terminal = self.files.range(..3).map(|(_, given)| &given.host).find(|host| host.window_size().is_ok());
+        self.terminal.set(terminal.cloned());
+        process.change_fs(|fs| *fs = request.fs.clone());
+        process.with(|state| state.dumpable = prepared.dumpable);
+        process.running().set(prepared.exec);
+        let task = Task::first(Arc::clone(process), prepared.mm)?;
+        task.shared().set_name(prepared.name);
+        Ok((task, prepared.regs))
+    }
+
+    /// A device number that no other mount has.
+    fn new_device(&mut self) -> DeviceId {
+        self.last_device = self.last_device.saturating_add(1);
+        DeviceId { major: 0, minor: self.last_device }
+    }
+
+    /// An empty file system in memory that everybody may use.
+    fn memory(&mut self, size: Option<u64>) -> Result<InodeRef<P>> {
+        let quota = self.sandbox.quota();
+        let quota = size.map_or_else(|| Arc::clone(quota), |size| Quota::within(quota, size));
+        let root = NewNode { mode: EVERYBODY, uid: Uid(0), gid: Gid(0) };
+        MemoryFs::new(self.new_device(), &quota, root)
+    }
+
+    /// An open file of the sandbox for one of the host.
+    fn open(&mut self, file: &Arc<dyn HostFile<P>>) -> Result<Arc<File<P>>> {
+        let attr = file.attr()?;
+        let is_terminal = file.window_size().is_ok();
+        let id = if is_terminal {
+            dev::TERMINAL
+        } else {
+            let device = match self.host_devices.get(&attr.id.device) {
+                Some(device) => *device,
+                None => {
+                    let device = self.new_device();
+                    self.host_devices.insert(attr.id.device, device);
+                    device
+                }
+            };
+            InodeId { device, number: attr.id.number }
+        };
+        let label = match attr.kind {
+            FileKind::CharDevice if is_terminal => String::from("/dev/tty"),
+            FileKind::Fifo => format!("pipe:[{}]", id.number),
+            FileKind::Socket => format!("socket:[{}]", id.number),
+            FileKind::CharDevice | FileKind::BlockDevice => format!("device:[{}]", id.number),
+            FileKind::Regular | FileKind::Directory | FileKind::Symlink => format!("file:[{}]", id.number),
+        };
+        Ok(HostStream::open(Arc::clone(file), id, label.as_bytes(), file.flags()))
+    }
+
+    /// Shows the file system with this root at `at`; its type's name and its source's are for /proc/mounts.
+    fn mount(&mut self, at: &[u8], root: InodeRef<P>, names: (&'static str, &str), flags: MountFlags) -> Result<()> {
+        let new = NewMount { root, flags, kind: names.0, source: String::from(names.1) };
+        let Some(process) = &self.first else {
+            if at.is_empty() || at.iter().any(|byte| *byte != b'/') {
+                return Err(errno!(INVAL, "the first mount is at the root"));
+            }
+            if new.root.kind() != FileKind::Directory {
+                return Err(errno!(NOTDIR, "the root is a directory"));
+            }
+            let fs = FsContext::new(MountNamespace::new(new));
+            self.first = Some(Process::new(&self.sandbox, self.ids, fs)?);
+            return Ok(());
+        };
+        let namespace = process.fs().namespace;
+        // Seen from what was mounted last at the root.
+        let fs = FsContext::new(Arc::clone(&namespace));
+        let launcher = Credentials { privileged: true, ..Credentials::default() };
+        let point = fs.at_cwd(&launcher).resolve(at, Resolve::FOLLOW)?;
+        namespace.mount(&point, new).map(|_| ())
+    }
+}
+
+fn flags(read_only: bool) -> MountFlags {
+    if read_only { MountFlags::READ_ONLY } else { MountFlags::empty() }
+}
