@@ -20,7 +20,7 @@ use linux_raw_sys::general as raw;
 use litebox_core::error::Result;
 use litebox_core::fs::fd_table::FdTable;
 use litebox_core::fs::path::FsContext;
-use litebox_core::fs::types::{Credentials, Gid, Uid};
+use litebox_core::fs::types::{Asker, Credentials, Gid, Uid};
 use litebox_core::mm::{AddressSpace, GuestAddr};
 use litebox_core::quota::Quota;
 use litebox_core::sync::{Futexes, Mutex};
@@ -306,7 +306,8 @@ impl<P: Platform> Process<P> {
     pub fn credentials(&self) -> Credentials {
         let (ids, groups) = self.with(|state| (state.ids, Arc::clone(&state.supplementary)));
         let ([_, uid, _], [_, gid, _]) = (ids.users, ids.groups);
-        Credentials { uid: Uid(uid), gid: Gid(gid), groups, privileged: uid == 0 }
+        let asker = Asker { process: self.pid, task: self.pid };
+        Credentials { uid: Uid(uid), gid: Gid(gid), groups, privileged: uid == 0, asker }
     }
 
     /// Looks at its state, or changes it, under the lock. `look` must not touch guest memory.
@@ -499,6 +500,12 @@ impl<P: Cpu> Task<P> {
     #[must_use]
     pub fn process(&self) -> &Arc<Process<P>> {
         &self.process
+    }
+
+    /// Who it is for permission checks.
+    pub fn credentials(&self) -> Credentials {
+        let asker = Asker { process: self.process.pid, task: self.shared.tid };
+        Credentials { asker, ..self.process.credentials() }
     }
 
     /// Its sandbox.

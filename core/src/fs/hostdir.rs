@@ -7,7 +7,7 @@ use super::host::{HostDir, HostFile, HostNode};
 use super::inode::{DirEntry, DirSink, FileOps, Inode, InodeRef, IoCx, OpsRef};
 use super::io::{BOUNCE, IoDst};
 use super::pseudo::DirectoryOps;
-use super::types::{Attr, DeviceId, FileKind, InodeId, Name, NameBuf, OFlags, PAGE_SIZE, Ready};
+use super::types::{Asker, Attr, DeviceId, FileKind, InodeId, Name, NameBuf, OFlags, PAGE_SIZE, Ready};
 use crate::platform::{Frame, Platform};
 use crate::sync::{Mutex, WaitQueue};
 use crate::{errno, error::Result};
@@ -117,7 +117,7 @@ impl<P: Platform> Inode<P> for HostInode<P> {
         Ok(at)
     }
 
-    fn readlink(&self) -> Result<Vec<u8>> {
+    fn readlink(&self, _who: Asker) -> Result<Vec<u8>> {
         let Body::Symlink(target) = &self.body else { return Err(errno!(INVAL, "not a symbolic link")) };
         let mut copy = Vec::new();
         copy.try_reserve_exact(target.len()).map_err(|_| errno!(NOMEM))?;

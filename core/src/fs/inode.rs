@@ -7,7 +7,7 @@
 
 use super::dentry::Dentry;
 use super::io::{IoDst, IoSrc};
-use super::types::{Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Name, NewNode, OFlags, Ready, RenameFlags};
+use super::types::{Asker, Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Name, NewNode, OFlags, Ready, RenameFlags};
 use crate::platform::{Frames, Platform};
 use crate::sync::WaitQueue;
 use crate::{errno, error::Result};
@@ -135,12 +135,12 @@ pub trait Inode<P: Platform>: Any + Send + Sync + fmt::Debug {
         Err(errno!(NOTDIR))
     }
 
-    /// A symbolic link's target.
-    fn readlink(&self) -> Result<Vec<u8>> {
+    /// A symbolic link's target, as `_who` sees it.
+    fn readlink(&self, _who: Asker) -> Result<Vec<u8>> {
         Err(errno!(INVAL, "not a symbolic link"))
     }
     /// For a link of /proc that leads to a thing, not to a path: the thing.
-    fn jump(&self) -> Option<Result<Arc<Dentry<P>>>> {
+    fn jump(&self, _who: Asker) -> Option<Result<Arc<Dentry<P>>>> {
         None
     }
 

@@ -280,11 +280,11 @@ impl<P: Platform> At<'_, P> {
         if steps.links > SYMLINKS_MAX || how.contains(Resolve::NO_SYMLINKS) {
             return Err(errno!(LOOP, "too many symbolic links"));
         }
-        if let Some(target) = link.inode().jump() {
+        if let Some(target) = link.inode().jump(self.credentials.asker) {
             *here = target?;
             return Ok(());
         }
-        let target = link.inode().readlink()?;
+        let target = link.inode().readlink(self.credentials.asker)?;
         if target.is_empty() {
             return Err(errno!(NOENT, "a link leads nowhere"));
         }

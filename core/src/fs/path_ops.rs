@@ -324,7 +324,7 @@ impl<P: Platform> At<'_, P> {
     /// # Errors
     /// `INVAL`: not a symbolic link. Those of `path_resolution(7)`.
     pub fn readlink(&self, path: &[u8]) -> Result<Vec<u8>> {
-        self.resolve(path, Resolve::EMPTY)?.inode().readlink()
+        self.resolve(path, Resolve::EMPTY)?.inode().readlink(self.credentials.asker)
     }
 
     /// Changes attributes of `place`, as far as the one who asks may. See chmod(2), chown(2), truncate(2), utimensat(2).

@@ -8,7 +8,7 @@ use super::dentry::Dentry;
 use super::inode::{DirEntry, DirSink, FileOps, Inode, InodeRef, IoCx, OpsRef};
 use super::io::{IoDst, IoSrc};
 use super::pseudo::{DirectoryOps, made_up_attr};
-use super::types::{Attr, FileKind, Gid, InodeId, Mode, Name, OFlags, Timestamp, Uid};
+use super::types::{Asker, Attr, FileKind, Gid, InodeId, Mode, Name, OFlags, Timestamp, Uid};
 use crate::platform::Platform;
 use crate::sync::Mutex;
 use crate::{errno, error::Result};
@@ -172,9 +172,9 @@ impl<P: Platform> fmt::Debug for LinkTarget<P> {
     }
 }
 
-type Target<P> = dyn Fn() -> Result<LinkTarget<P>> + Send + Sync;
+type Target<P> = dyn Fn(Asker) -> Result<LinkTarget<P>> + Send + Sync;
 
-/// A symbolic link whose target a closure gives, such as /proc/self/exe.
+/// A symbolic link whose target a closure gives to each who asks, such as /proc/self/exe.
 pub struct ProcLink<P: Platform> {
     id: ProcId,
     target: Arc<Target<P>>,
@@ -189,7 +189,7 @@ impl<P: Platform> fmt::Debug for ProcLink<P> {
 impl<P: Platform> ProcLink<P> {
     /// A link.
     #[must_use]
-    pub fn inode(id: ProcId, target: impl Fn() -> Result<LinkTarget<P>> + Send + Sync + 'static) -> InodeRef<P> {
+    pub fn inode(id: ProcId, target: impl Fn(Asker) -> Result<LinkTarget<P>> + Send + Sync + 'static) -> InodeRef<P> {
         Arc::new(Self { id, target: Arc::new(target) })
     }
 }
@@ -211,14 +211,14 @@ impl<P: Platform> Inode<P> for ProcLink<P> {
         self
     }
 
-    fn readlink(&self) -> Result<Vec<u8>> {
-        Ok(match (self.target)()? {
+    fn readlink(&self, who: Asker) -> Result<Vec<u8>> {
+        Ok(match (self.target)(who)? {
             LinkTarget::Path(text) | LinkTarget::Place(text, _) => text,
         })
     }
 
-    fn jump(&self) -> Option<Result<Arc<Dentry<P>>>> {
-        match (self.target)() {
+    fn jump(&self, who: Asker) -> Option<Result<Arc<Dentry<P>>>> {
+        match (self.target)(who) {
             Ok(LinkTarget::Path(_)) => None,
             Ok(LinkTarget::Place(_, place)) => Some(Ok(place)),
             Err(error) => Some(Err(error)),

@@ -382,6 +382,15 @@ impl fmt::Debug for NameBuf {
     }
 }
 
+/// Which process and task asks, by the numbers of the ABI above; for links such as /proc/self, which lead each to its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asker {
+    /// The process; 0 is none.
+    pub process: u32,
+    /// The task in it; 0 is none.
+    pub task: u32,
+}
+
 /// Who asks: what permission checks look at. See credentials(7).
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
@@ -393,6 +402,8 @@ pub struct Credentials {
     pub groups: Arc<[Gid]>,
     /// Whether read, write and search permissions do not bind it (`CAP_DAC_OVERRIDE`).
     pub privileged: bool,
+    /// Which process and task it is.
+    pub asker: Asker,
 }
 
 impl Credentials {

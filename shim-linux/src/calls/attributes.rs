@@ -43,7 +43,7 @@ fn change_at<P: Cpu>(
 /// Changes what `fd` has open.
 fn change_fd<P: Cpu>(task: &Task<P>, fd: Fd, change: impl FnOnce(&Arc<Dentry<P>>) -> Result<AttrChange>) -> Result<()> {
     let file = open_file(task, fd)?;
-    let (fs, credentials) = (task.process().fs(), task.process().credentials());
+    let (fs, credentials) = (task.process().fs(), task.credentials());
     fs.at_cwd(&credentials).set_attr(file.place(), &change(file.place())?)
 }
 
@@ -62,7 +62,7 @@ fn new_mode<P: Cpu>(who: &Credentials, place: &Dentry<P>, mode: Mode) -> Result<
 
 pub(crate) fn fchmodat2<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, mode: Mode, flags: Flags) -> Result<()> {
     check_flags(flags)?;
-    let who = task.process().credentials();
+    let who = task.credentials();
     change_at(task, dir, name, flags, |place| new_mode(&who, place, mode))
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn chmod<P: Cpu>(task: &mut Task<P>, name: Path, mode: Mode) -> Resul
 }
 
 pub(crate) fn fchmod<P: Cpu>(task: &mut Task<P>, fd: Fd, mode: Mode) -> Result<()> {
-    let who = task.process().credentials();
+    let who = task.credentials();
     change_fd(task, fd, |place| new_mode(&who, place, mode))
 }
 
@@ -226,7 +226,7 @@ pub(crate) fn faccessat2<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, mod
     if flags.0 & !(AT_KNOWN | raw::AT_EACCESS) != 0 {
         return Err(errno!(INVAL, "unknown flags"));
     }
-    let mut who = task.process().credentials();
+    let mut who = task.credentials();
     if flags.0 & raw::AT_EACCESS == 0 {
         let ids = task.process().with(|state| state.ids);
         let ([uid, ..], [gid, ..]) = (ids.users, ids.groups);

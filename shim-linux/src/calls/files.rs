@@ -155,7 +155,7 @@ pub(super) fn descriptor_flags(flags: OFlags) -> FdFlags {
 }
 
 /// How many descriptors the process may have.
-fn limit<P: Cpu>(task: &Task<P>) -> u32 {
+pub(super) fn limit<P: Cpu>(task: &Task<P>) -> u32 {
     let limit = task.process().with(|state| state.limit(raw::RLIMIT_NOFILE));
     limit.and_then(|limit| u32::try_from(limit.soft).ok()).unwrap_or(u32::MAX)
 }
@@ -184,7 +184,7 @@ pub(super) fn with_dir<P: Cpu, T>(
     act: impl FnOnce(litebox_core::fs::path::At<'_, P>) -> Result<T>,
 ) -> Result<T> {
     let base = dir_of(task, dir, path)?;
-    let (fs, credentials) = (task.process().fs(), task.process().credentials());
+    let (fs, credentials) = (task.process().fs(), task.credentials());
     match &base {
         Some(base) => act(fs.at(&credentials, base)),
         None => act(fs.at_cwd(&credentials)),

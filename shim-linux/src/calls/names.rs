@@ -33,7 +33,7 @@ fn change_to<P: Cpu>(task: &Task<P>, place: Arc<Dentry<P>>) -> Result<()> {
     if !place.is_dir() {
         return Err(errno!(NOTDIR));
     }
-    let (fs, credentials) = (task.process().fs(), task.process().credentials());
+    let (fs, credentials) = (task.process().fs(), task.credentials());
     fs.at_cwd(&credentials).may(&place, types::Access::EXEC)?;
     task.process().change_fs(|fs| fs.cwd = place);
     Ok(())
@@ -83,7 +83,7 @@ pub(crate) fn chroot<P: Cpu>(task: &mut Task<P>, name: Path) -> Result<()> {
         let place = at.resolve(&name, Resolve::FOLLOW | Resolve::DIRECTORY)?;
         at.may(&place, types::Access::EXEC).map(|()| place)
     })?;
-    if !task.process().credentials().privileged {
+    if !task.credentials().privileged {
         return Err(errno!(PERM, "only root may"));
     }
     task.process().change_fs(|fs| fs.root = place);
@@ -161,7 +161,7 @@ pub(crate) fn mknodat<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, mode: 
         _ => return Err(errno!(INVAL, "no kind of file")),
     };
     let name = path::<P>(name)?;
-    if matches!(what, Special::CharDevice(_) | Special::BlockDevice(_)) && !task.process().credentials().privileged {
+    if matches!(what, Special::CharDevice(_) | Special::BlockDevice(_)) && !task.credentials().privileged {
         return Err(errno!(PERM, "only root may make devices"));
     }
     let mode = types::Mode::from_bits_truncate(mode.0);

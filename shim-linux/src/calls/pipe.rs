@@ -31,7 +31,7 @@ pub(crate) fn pipe2<P: Cpu>(task: &mut Task<P>, fds: Ptr, flags: Flags) -> Resul
         return Err(errno!(INVAL, "unknown flags"));
     }
     let flags = open_flags(flags.0);
-    let credentials = task.process().credentials();
+    let credentials = task.credentials();
     let owner = NewNode { mode: Mode::RUSR | Mode::WUSR, uid: credentials.uid, gid: credentials.gid };
     let id = task.sandbox().shared().new_inode();
     let (reader, writer) = Pipe::pair(task.sandbox().quota(), id, owner, flags)?;

@@ -60,7 +60,7 @@ impl<'a, P: Cpu> Request<'a, P> {
         let (ids, limit) = process.with(|state| (state.ids, state.limit(raw::RLIMIT_STACK)));
         Self {
             fs: process.fs(),
-            credentials: process.credentials(),
+            credentials: task.credentials(),
             ids,
             limits: StackLimits { stack: limit.map_or(u64::MAX, |limit| limit.soft) },
             quota: Arc::clone(task.sandbox().quota()),

@@ -50,7 +50,7 @@ pub(super) fn root<P: Cpu>(terminal: &Arc<Terminal<P>>) -> InodeRef<P> {
     for (number, (name, target)) in (20..).zip(LINKS) {
         let all = Mode::RWXU | Mode::RWXG | Mode::RWXO;
         let id = ProcId { id: inode(number), mode: all, uid: Uid(0), gid: Gid(0) };
-        entries.push((name, ProcLink::inode(id, move || Ok(LinkTarget::Path(target.as_bytes().to_vec())))));
+        entries.push((name, ProcLink::inode(id, move |_| Ok(LinkTarget::Path(target.as_bytes().to_vec())))));
     }
     entries.push(("tty", Arc::new(Tty { terminal: Arc::clone(terminal) })));
     entries.push(("shm", FixedDir::new(inode(2), [])));

@@ -12,7 +12,8 @@ mod rename;
 use super::inode::{DirEntry, DirSink, Inode, InodeRef, OpsRef, Special};
 use super::pipe::Pipe;
 use super::types::{
-    Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Mode, Name, NameBuf, NewNode, OFlags, RenameFlags, SetTime, Timestamp,
+    Asker, Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Mode, Name, NameBuf, NewNode, OFlags, RenameFlags, SetTime,
+    Timestamp,
 };
 use crate::platform::Platform;
 use crate::quota::{Charge, Quota};
@@ -447,7 +448,7 @@ impl<P: Platform> Inode<P> for MemoryNode<P> {
         }
     }
 
-    fn readlink(&self) -> Result<Vec<u8>> {
+    fn readlink(&self, _who: Asker) -> Result<Vec<u8>> {
         let Body::Symlink(target) = &self.body else { return Err(errno!(INVAL, "not a symbolic link")) };
         let mut copy = Vec::new();
         copy.try_reserve_exact(target.len()).map_err(|_| errno!(NOMEM))?;
