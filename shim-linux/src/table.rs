@@ -10,7 +10,9 @@
 //! row's arguments (else it does not compile). Cost: one jump through a table.
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
-use crate::calls::{attributes, control, files, futex, ids, limits, map, names, pipe, signals, stat, task, time, timer};
+use crate::calls::{
+    attributes, control, files, futex, ids, limits, map, names, pipe, poll, signals, sigwait, stat, task, time, timer,
+};
 use crate::signal::Cpu;
 use crate::task::Task;
 use litebox_core::error::{Errno, Result};
@@ -128,7 +130,7 @@ syscalls! {
       4 stat (path: Path, buf: Ptr) = Full [stat::stat, No];
       5 fstat (fd: Fd, buf: Ptr) = Full [stat::fstat, No];
       6 lstat (path: Path, buf: Ptr) = Full [stat::lstat, No];
-      7 poll (fds: Ptr, nfds: Count, timeout: Int) = None [NOSYS, "not supported yet"];
+      7 poll (fds: Ptr, nfds: Count, timeout: Int) = Full [poll::poll, Block];
       8 lseek (fd: Fd, offset: Offset, whence: Int) = Full [files::lseek, No];
       9 mmap (addr: Ptr, length: Len, prot: Word, flags: Word, fd: Fd, offset: Word) = Partial [map::mmap, No, "MAP_LOCKED, MAP_HUGETLB and unknown flags are accepted without effect"];
      10 mprotect (addr: Ptr, len: Len, prot: Word) = Partial [map::mprotect, No, "PROT_GROWSDOWN and PROT_GROWSUP are EINVAL"];
@@ -144,7 +146,7 @@ syscalls! {
      20 writev (fd: Fd, iov: Ptr, iovcnt: Len) = Full [files::writev, IfAsked];
      21 access (path: Path, mode: Int) = Full [attributes::access, No];
      22 pipe (fds: Ptr) = Full [pipe::pipe, No];
-     23 select (nfds: Int, r: Ptr, w: Ptr, e: Ptr, timeout: Ptr) = None [NOSYS, "not supported yet"];
+     23 select (nfds: Int, r: Ptr, w: Ptr, e: Ptr, timeout: Ptr) = Full [poll::select, NoHandler];
      24 sched_yield () = Partial [task::sched_yield, No, "returns at once"];
      25 mremap (old: Ptr, old_size: Len, new_size: Len, flags: Word, new: Ptr) = Partial [map::mremap, No, "MREMAP_DONTUNMAP is EINVAL"];
      26 msync (addr: Ptr, length: Len, flags: Int) = None [NOSYS, "not supported yet"];
@@ -155,7 +157,7 @@ syscalls! {
      31 shmctl () = None [NOSYS, "not supported yet"];
      32 dup (fd: Fd) = Full [files::dup, No];
      33 dup2 (old: Fd, new: Fd) = Full [files::dup2, No];
-     34 pause () = None [NOSYS, "not supported yet"];
+     34 pause () = Full [sigwait::pause, NoHandler];
      35 nanosleep (req: Ptr, rem: Ptr) = Full [time::nanosleep, Block];
      36 getitimer (which: Int, value: Ptr) = Partial [timer::getitimer, No, "ITIMER_VIRTUAL and ITIMER_PROF are EINVAL"];
      37 alarm (seconds: Count) = Partial [timer::alarm, No, "rings when a task of the process next enters or leaves a call"];
@@ -249,9 +251,9 @@ syscalls! {
     125 capget () = None [NOSYS, "not supported yet"];
     126 capset () = None [NOSYS, "not supported yet"];
     127 rt_sigpending (set: Ptr, size: Len) = Full [signals::rt_sigpending, No];
-    128 rt_sigtimedwait (set: Ptr, info: Ptr, timeout: Ptr, size: Len) = None [NOSYS, "not supported yet"];
+    128 rt_sigtimedwait (set: Ptr, info: Ptr, timeout: Ptr, size: Len) = Full [sigwait::rt_sigtimedwait, No];
     129 rt_sigqueueinfo (pid: Pid, sig: Sig, info: Ptr) = None [NOSYS, "not supported yet"];
-    130 rt_sigsuspend (mask: Ptr, size: Len) = None [NOSYS, "not supported yet"];
+    130 rt_sigsuspend (mask: Ptr, size: Len) = Full [sigwait::rt_sigsuspend, NoHandler];
     131 sigaltstack (new: Ptr, old: Ptr) = Full [signals::sigaltstack, No];
     132 utime (path: Path, times: Ptr) = Full [attributes::utime, No];
     133 mknod (path: Path, mode: Mode, dev: Word) = Partial [names::mknod, No, "device nodes can be made and not opened"];
@@ -391,8 +393,8 @@ syscalls! {
     267 readlinkat (dir: DirFd, path: Path, buf: Ptr, size: Int) = Full [stat::readlinkat, No];
     268 fchmodat (dir: DirFd, path: Path, mode: Mode) = Full [attributes::fchmodat, No];
     269 faccessat (dir: DirFd, path: Path, mode: Int) = Full [attributes::faccessat, No];
-    270 pselect6 (nfds: Int, r: Ptr, w: Ptr, e: Ptr, timeout: Ptr, mask: Ptr) = None [NOSYS, "not supported yet"];
-    271 ppoll (fds: Ptr, nfds: Count, timeout: Ptr, mask: Ptr, size: Len) = None [NOSYS, "not supported yet"];
+    270 pselect6 (nfds: Int, r: Ptr, w: Ptr, e: Ptr, timeout: Ptr, mask: Ptr) = Full [poll::pselect6, NoHandler];
+    271 ppoll (fds: Ptr, nfds: Count, timeout: Ptr, mask: Ptr, size: Len) = Full [poll::ppoll, NoHandler];
     272 unshare () = None [NOSYS, "not supported yet"];
     273 set_robust_list (head: Ptr, len: Len) = Partial [task::set_robust_list, No, "kept, and not walked at the end"];
     274 get_robust_list (pid: Pid, head: Ptr, len: Ptr) = Partial [futex::get_robust_list, No, "of the calling thread only"];

@@ -41,7 +41,7 @@ impl Source {
     }
 }
 
-fn write<P: Cpu>(addr: GuestAddr, time: Duration) -> Result<()> {
+pub(super) fn write<P: Cpu>(addr: GuestAddr, time: Duration) -> Result<()> {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     put::<P, 16>(addr, &[seconds, i64::from(time.subsec_nanos())])
 }

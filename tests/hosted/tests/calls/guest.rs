@@ -50,8 +50,8 @@ impl Guest {
         Self { task, mm, top: MEMORY }
     }
 
-    /// Makes a call; a negated errno is an error.
-    pub(crate) fn call(&mut self, number: u32, args: &[u64]) -> Result<u64, u32> {
+    /// Makes a call; the registers after it.
+    fn make(&mut self, number: u32, args: &[u64]) -> Regs {
         let mut regs = Regs::start(0x1000, MEMORY + BYTES);
         regs.orig_ax = number.into();
         let slots = [&mut regs.di, &mut regs.si, &mut regs.dx, &mut regs.r10, &mut regs.r8, &mut regs.r9];
@@ -60,6 +60,20 @@ impl Guest {
         }
         let (mm, task) = (Arc::clone(&self.mm), &mut self.task);
         enter(&mm, || litebox_shim_linux::dispatch(task, &mut regs));
+        regs
+    }
+
+    /// Makes a call that a handler of a signal must end: whether its frame has `EINTR` as the call's result.
+    pub(crate) fn interrupted(&mut self, number: u32, args: &[u64]) -> bool {
+        let regs = self.make(number, args);
+        // Behind the return address, the context's flags, link and stack are its registers, of which `rax` is the fourteenth.
+        let context = regs.sp + 8;
+        regs.sp != MEMORY + BYTES && self.word(context + 40 + 13 * 8) == 0u64.wrapping_sub(errno::EINTR.into())
+    }
+
+    /// Makes a call; a negated errno is an error.
+    pub(crate) fn call(&mut self, number: u32, args: &[u64]) -> Result<u64, u32> {
+        let regs = self.make(number, args);
         match i64::from_le_bytes(regs.ax.to_le_bytes()) {
             error @ -4095..0 => Err(u32::try_from(-error).unwrap()),
             _ => Ok(regs.ax),

@@ -4,3 +4,4 @@ mod futex;
 mod guest;
 mod names;
 mod pipe;
+mod poll;

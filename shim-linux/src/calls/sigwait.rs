@@ -1,0 +1,93 @@
+//! Waiting for signals: pause(2), sigsuspend(2), sigtimedwait(2).
+
+use super::poll::{Patience, timeout};
+use super::{put, take};
+use crate::args::{Len, Ptr};
+use crate::signal::{Cpu, Info, SigSet};
+use crate::task::Task;
+use linux_raw_sys::general as raw;
+use litebox_core::errno;
+use litebox_core::error::{Error, Result};
+use litebox_core::mm::GuestAddr;
+use litebox_core::sync::WaitQueue;
+
+/// Waits with another mask. If a signal ends the wait, its handler runs with that mask and goes back to the old one.
+pub(super) fn with_mask<P: Cpu, T>(
+    task: &mut Task<P>,
+    mask: Option<SigSet>,
+    wait: impl FnOnce(&mut Task<P>) -> Result<T>,
+) -> Result<T> {
+    let Some(mask) = mask else { return wait(task) };
+    let old = core::mem::replace(&mut task.mask, mask.blockable());
+    let result = wait(task);
+    if matches!(result, Err(Error::Interrupted)) {
+        task.saved_mask = Some(old);
+    } else {
+        task.mask = old;
+    }
+    result
+}
+
+/// Whether a signal waits that is not blocked: a wait then ends before it begins.
+pub(super) fn is_signalled<P: Cpu>(task: &Task<P>) -> bool {
+    task.process().timers().ring(task.process());
+    !task.pending().difference(task.mask).is_empty()
+}
+
+/// Sleeps until a signal, or until time is up.
+fn sleep<P: Cpu>(task: &Task<P>, patience: Patience) -> Result<()> {
+    if is_signalled(task) {
+        return Err(Error::Interrupted);
+    }
+    WaitQueue::<P>::new().wait_until(patience.deadline(), || None::<()>).map(drop)
+}
+
+pub(crate) fn pause<P: Cpu>(task: &mut Task<P>) -> Result<()> {
+    sleep(task, Patience::Endless)
+}
+
+pub(crate) fn rt_sigsuspend<P: Cpu>(task: &mut Task<P>, mask: Ptr, size: Len) -> Result<()> {
+    if size.0 != 8 {
+        return Err(errno!(INVAL, "a set of another size"));
+    }
+    let mask = SigSet::from_bits(take::<P, u64, 8>(mask.0)?);
+    with_mask(task, Some(mask), |task| sleep(task, Patience::Endless))
+}
+
+/// Takes a signal of `wanted`, for which it waits; `None` if time is up.
+fn take_one<P: Cpu>(task: &mut Task<P>, wanted: SigSet, patience: Patience) -> Result<Option<Info>> {
+    let others = SigSet::from_bits(!wanted.bits());
+    loop {
+        if let Some(info) = task.take_signal(others) {
+            return Ok(Some(info));
+        }
+        if patience == Patience::None {
+            return Ok(None);
+        }
+        // What is waited for is let through meanwhile, to end the sleep; no handler of it runs.
+        let old = task.mask;
+        task.mask = old.difference(wanted);
+        let slept = sleep(task, patience);
+        task.mask = old;
+        match (slept, task.take_signal(others)) {
+            (_, Some(info)) => return Ok(Some(info)),
+            (Ok(()), None) => return Ok(None),
+            (Err(error), None) if is_signalled(task) => return Err(error),
+            (Err(_), None) => {}
+        }
+    }
+}
+
+pub(crate) fn rt_sigtimedwait<P: Cpu>(task: &mut Task<P>, set: Ptr, info: Ptr, at: Ptr, size: Len) -> Result<u32> {
+    const INFO: usize = size_of::<raw::siginfo_t>();
+    if size.0 != 8 {
+        return Err(errno!(INVAL, "a set of another size"));
+    }
+    let wanted = SigSet::from_bits(take::<P, u64, 8>(set.0)?).blockable();
+    let patience = timeout::<P>(at.0)?;
+    let taken = take_one(task, wanted, patience)?.ok_or(errno!(AGAIN, "none came in time"))?;
+    if info.0 != GuestAddr::default() {
+        put::<P, INFO>(info.0, &taken.encode())?;
+    }
+    Ok(taken.signal.number())
+}
