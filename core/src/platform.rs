@@ -21,7 +21,7 @@ pub enum Wakeup {
     Woken,
     /// The deadline passed.
     TimedOut,
-    /// A kill, or a kick for this task, came; only in [`WaitMode::Interruptible`].
+    /// A kill, or a kick for this task, came; never in [`WaitMode::Uninterruptible`].
     Interrupted,
 }
 
@@ -32,6 +32,8 @@ pub enum WaitMode {
     Uninterruptible,
     /// For waits that a guest can make last for ever.
     Interruptible,
+    /// For waits that a guest can make last for ever and that no signal ends: a kick does not, only the host's kill does.
+    Killable,
 }
 
 /// Blocking on a word, as futex(2) does: the one primitive under every wait queue; and the locks that a platform makes of it.

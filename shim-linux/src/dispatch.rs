@@ -8,25 +8,44 @@ use crate::signal::{
     frame_of_return, restore, seal_fpu,
 };
 use crate::table::{self, Restart, Support};
-use crate::task::{After, End, Task};
+use crate::task::{After, End, Spawn, Task};
 use crate::trace::{Call, Outcome};
 use crate::{errno as numbers, regs::Regs};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 use litebox_core::errno;
 use litebox_core::error::{Errno, Error, Result};
 use litebox_core::mm::{GUEST_END, GuestAddr, user};
 
 /// What the platform does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resume {
+pub enum Resume<P: Cpu> {
     /// Go on in ring 3 with the registers as they are.
     Guest,
-    /// The task ended.
+    /// The task has ended: it must not be in ring 3 any more. Its carrier ends, and says so by [`Task::exit`]. Only
+    /// [`End::Task`] leaves other tasks of the process, which may follow any of the doors: another task's execve(2) asks for it too.
     End(End),
+    /// Make a carrier for a new task, then call [`after_spawn`](crate::after_spawn).
+    Spawn(Box<Spawn<P>>),
+    /// The task runs another program: switch to the page tables of its [`Task::mm`], begin with the initial floating-point state and
+    /// segment bases, ask [`before_guest`], and go on with the registers as they are. It may have another id, and is its process's
+    /// only task.
+    Exec,
+}
+
+impl<P: Cpu> fmt::Debug for Resume<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guest => f.write_str("Guest"),
+            Self::End(end) => f.debug_tuple("End").field(end).finish(),
+            Self::Spawn(spawn) => f.debug_tuple("Spawn").field(spawn).finish(),
+            Self::Exec => f.write_str("Exec"),
+        }
+    }
 }
 
 /// Makes the system call that `regs` ask for.
-pub fn dispatch<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume {
+pub fn dispatch<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume<P> {
     let number = regs.number();
     let raw = regs.args();
     task.sp = regs.sp;
@@ -45,7 +64,8 @@ pub fn dispatch<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume {
     }
     match core::mem::take(&mut task.after) {
         After::Return => {}
-        After::End(end) => return Resume::End(end),
+        After::End(end) => return Resume::End(task.leave(end)),
+        After::Spawn(unborn) => return Resume::Spawn(unborn.into_spawn(regs)),
         After::SignalReturn => {
             if let Err(end) = signal_return(task, regs) {
                 return end;
@@ -60,7 +80,7 @@ pub fn dispatch<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume {
 }
 
 /// Turns a fault of the guest's instruction into its signal; the platform has tried to resolve it before.
-pub fn fault<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, fault: &Fault) -> Resume {
+pub fn fault<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, fault: &Fault) -> Resume<P> {
     regs.orig_ax = u64::MAX;
     let Some(info) = fault.signal() else { return Resume::Guest };
     let addr = if fault.addr < GUEST_END { fault.addr } else { 0 };
@@ -69,7 +89,7 @@ pub fn fault<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, fault: &Fault) -> Resu
 }
 
 /// Delivers signals before ring 3 when the platform was asked to look: after a kick.
-pub fn before_guest<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume {
+pub fn before_guest<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume<P> {
     if task.may_have_signals() { signals(task, regs, None) } else { Resume::Guest }
 }
 
@@ -99,11 +119,11 @@ fn unsupported<P: Cpu>(task: &Task<P>, number: u64, raw: [u64; 6]) -> Error {
 /// A task's name as text.
 struct Name<'a>(&'a [u8; 16]);
 
-impl core::fmt::Display for Name<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().take_while(|byte| **byte != 0).try_for_each(|byte| {
             let shown = if byte.is_ascii_graphic() { char::from(*byte) } else { '?' };
-            core::fmt::Write::write_char(f, shown)
+            fmt::Write::write_char(f, shown)
         })
     }
 }
@@ -114,11 +134,16 @@ fn trace<P: Cpu>(task: &Task<P>, number: u64, raw: [u64; 6], result: &Result<u64
     task.sandbox().machine().trace(format_args!("{}[{}] {call}{}", Name(&task.shared().name()), task.tid(), Outcome(result)));
 }
 
+/// Ends the process by a signal.
+fn die<P: Cpu>(task: &mut Task<P>, signal: Signal) -> Resume<P> {
+    Resume::End(task.leave(End::Signal(signal.number())))
+}
+
 /// Sends a signal that the task cannot put off: blocked or ignored, it takes its default action.
-fn force<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: Info) -> Resume {
-    let action = task.process().with(|state| state.actions.get(info.signal));
-    if task.mask.contains(info.signal) || action.handler() == Handler::Ignore {
-        return Resume::End(End::Signal(info.signal.number()));
+fn force<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: Info) -> Resume<P> {
+    let action = task.process().with_actions(|actions| actions.get(info.signal));
+    if task.mask().contains(info.signal) || action.handler() == Handler::Ignore {
+        return die(task, info.signal);
     }
     match act(task, regs, &info) {
         Some(resume) => resume,
@@ -128,9 +153,20 @@ fn force<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: Info) -> Resume {
 
 /// Delivers what waits; `interrupted` is the call that was, whose fate depends on it.
 #[cold]
-fn signals<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, mut interrupted: Option<u64>) -> Resume {
-    while let Some(info) = task.next_signal() {
-        let action = task.process().with(|state| state.actions.get(info.signal));
+fn signals<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, mut interrupted: Option<u64>) -> Resume<P> {
+    loop {
+        if let Some(end) = task.verdict() {
+            return Resume::End(task.leave(end));
+        }
+        if task.is_stopped() {
+            if task.stay_stopped() {
+                continue;
+            }
+            // The host kills it on its way.
+            return Resume::Guest;
+        }
+        let Some(info) = task.next_signal() else { break };
+        let action = task.process().with_actions(|actions| actions.get(info.signal));
         if action.ignores(info.signal) {
             continue;
         }
@@ -138,7 +174,8 @@ fn signals<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, mut interrupted: Option<
             let restart = table::row(number).map_or(Restart::No, |row| row.restart);
             // Linux restarts a wait with a deadline by its restart block, which a handler ends.
             let timed = task.resume_deadline.take().is_some();
-            if restart == Restart::IfAsked && !timed && action.flags().contains(SaFlags::RESTART) {
+            let asked = restart == Restart::IfAsked && !timed && action.flags().contains(SaFlags::RESTART);
+            if asked || restart == Restart::Always {
                 regs.rewind(number);
             } else {
                 regs.ax = INTR;
@@ -153,13 +190,13 @@ fn signals<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, mut interrupted: Option<
         // No handler ran: whatever can be made again is.
         match table::row(number).map_or(Restart::No, |row| row.restart) {
             Restart::No => regs.ax = INTR,
-            Restart::IfAsked | Restart::NoHandler | Restart::Block => regs.rewind(number),
+            Restart::IfAsked | Restart::NoHandler | Restart::Block | Restart::Always => regs.rewind(number),
         }
     } else {
         task.resume_deadline = None;
     }
     if let Some(mask) = task.saved_mask.take() {
-        task.mask = mask;
+        task.set_mask(mask);
     }
     Resume::Guest
 }
@@ -168,26 +205,30 @@ fn signals<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, mut interrupted: Option<
 const INTR: u64 = 0u64.wrapping_sub(linux_raw_sys::errno::EINTR as u64);
 
 /// Carries out the action of one signal; `None` means that the task goes on.
-fn act<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: &Info) -> Option<Resume> {
+fn act<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: &Info) -> Option<Resume<P>> {
     let signal = info.signal;
-    let action = task.process().with(|state| {
-        let action = state.actions.get(signal);
+    let action = task.process().with_actions(|actions| {
+        let action = actions.get(signal);
         if matches!(action.handler(), Handler::Function(_)) && action.flags().contains(SaFlags::RESETHAND) {
-            state.actions.reset_handler(signal);
+            actions.reset_handler(signal);
         }
         action
     });
     match action.handler() {
         Handler::Ignore => None,
         Handler::Default => match DefaultAction::of(signal) {
-            DefaultAction::Terminate | DefaultAction::Core => Some(Resume::End(End::Signal(signal.number()))),
-            // One process has nobody who could continue it: stops come with job control.
-            DefaultAction::Ignore | DefaultAction::Stop | DefaultAction::Continue => None,
+            DefaultAction::Terminate | DefaultAction::Core => Some(die(task, signal)),
+            DefaultAction::Stop => {
+                task.stop(signal);
+                None
+            }
+            // Going on was done when the signal was sent.
+            DefaultAction::Ignore | DefaultAction::Continue => None,
         },
         Handler::Function(_) => {
             let fault = core::mem::take(&mut task.fault);
-            let saved = task.saved_mask.take().unwrap_or(task.mask);
-            let built = build(regs, info, &action, &task.stack, (task.mask, saved), fault, P::fpu_bytes());
+            let saved = task.saved_mask.take().unwrap_or(task.mask());
+            let built = build(regs, info, &action, &task.stack, (task.mask(), saved), fault, P::fpu_bytes());
             let stored = built.and_then(|built| {
                 let mut image = Vec::new();
                 let bytes = fpu_bytes_on_stack(P::fpu_bytes());
@@ -203,7 +244,7 @@ fn act<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: &Info) -> Option<Resum
             });
             let Ok(built) = stored else { return Some(no_frame(task, regs, signal)) };
             *regs = built.regs;
-            task.mask = built.mask;
+            task.set_mask(built.mask);
             task.stack.delivered();
             P::write_fpu(None);
             None
@@ -212,15 +253,15 @@ fn act<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: &Info) -> Option<Resum
 }
 
 /// A frame found no room: `SIGSEGV`, by default if that was the one, else by its handler.
-fn no_frame<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, signal: Signal) -> Resume {
+fn no_frame<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, signal: Signal) -> Resume<P> {
     if signal == Signal::SEGV {
-        return Resume::End(End::Signal(Signal::SEGV.number()));
+        return die(task, Signal::SEGV);
     }
     force(task, regs, Info::new(Signal::SEGV, Info::SI_KERNEL, Origin::None))
 }
 
 /// Goes back to where a handler interrupted the task. See `sigreturn(2)`.
-fn signal_return<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> core::result::Result<(), Resume> {
+fn signal_return<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> core::result::Result<(), Resume<P>> {
     let back = (|| {
         let mut bytes = [0; FRAME_BYTES];
         user::read_exact::<P>(GuestAddr::new(frame_of_return(regs)), &mut bytes)?;
@@ -242,16 +283,16 @@ fn signal_return<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> core::result::R
     match back {
         Ok(back) => {
             *regs = back.regs;
-            task.mask = back.mask;
+            task.set_mask(back.mask);
             // As in Linux, a stack that cannot be set is left as it is.
             let _ = task.stack.set(back.stack, regs.sp, crate::signal::MIN_SIGNAL_STACK);
             Ok(())
         }
         Err(_) => {
-            task.mask = task.mask.difference(SigSet::SYNCHRONOUS);
+            task.set_mask(task.mask().difference(SigSet::SYNCHRONOUS));
             match force(task, regs, Info::new(Signal::SEGV, Info::SI_KERNEL, Origin::None)) {
                 Resume::Guest => Ok(()),
-                end @ Resume::End(_) => Err(end),
+                other => Err(other),
             }
         }
     }

@@ -47,3 +47,4 @@ pub mod trace;
 mod tuning;
 
 pub use dispatch::{Resume, before_guest, dispatch, fault};
+pub use task::after_spawn;

@@ -10,6 +10,7 @@
 //! row's arguments (else it does not compile). Cost: one jump through a table.
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
+use crate::calls::process;
 use crate::calls::{
     attributes, control, files, futex, ids, limits, map, names, pipe, poll, signals, sigwait, stat, task, time, timer,
 };
@@ -28,6 +29,8 @@ pub enum Restart {
     NoHandler,
     /// Made again, with the time that is left, only if no handler ran. Linux: `ERESTART_RESTARTBLOCK`.
     Block,
+    /// Made again whatever ran. Linux: `ERESTARTNOINTR`.
+    Always,
 }
 
 /// How far a call is supported.
@@ -179,9 +182,9 @@ syscalls! {
      53 socketpair (domain: Int, kind: Int, protocol: Int, fds: Ptr) = None [NOSYS, "not supported yet"];
      54 setsockopt (fd: Fd, level: Int, name: Int, value: Ptr, len: Int) = None [NOSYS, "not supported yet"];
      55 getsockopt (fd: Fd, level: Int, name: Int, value: Ptr, len: Ptr) = None [NOSYS, "not supported yet"];
-     56 clone (flags: Word, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) = None [NOSYS, "not supported yet"];
-     57 fork () = None [NOSYS, "not supported yet"];
-     58 vfork () = None [NOSYS, "not supported yet"];
+     56 clone (flags: Word, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) = Partial [process::clone, Always, "namespaces are EPERM, CLONE_PIDFD is EINVAL"];
+     57 fork () = Full [process::fork, Always];
+     58 vfork () = Full [process::vfork, Always];
      59 execve (path: Path, argv: Ptr, envp: Ptr) = None [NOSYS, "not supported yet"];
      60 exit (status: Int) = Full [task::exit, No];
      61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = None [NOSYS, "not supported yet"];
@@ -232,10 +235,10 @@ syscalls! {
     106 setgid (gid: Id) = Partial [ids::setgid, No, "a change to other ids than the present ones is EPERM"];
     107 geteuid () = Full [ids::geteuid, No];
     108 getegid () = Full [ids::getegid, No];
-    109 setpgid (pid: Pid, pgid: Pid) = None [NOSYS, "not supported yet"];
+    109 setpgid (pid: Pid, pgid: Pid) = Full [process::setpgid, No];
     110 getppid () = Full [ids::getppid, No];
     111 getpgrp () = Full [ids::getpgrp, No];
-    112 setsid () = None [NOSYS, "not supported yet"];
+    112 setsid () = Full [process::setsid, No];
     113 setreuid (ruid: Id, euid: Id) = Partial [ids::setreuid, No, "a change to other ids than the present ones is EPERM"];
     114 setregid (rgid: Id, egid: Id) = Partial [ids::setregid, No, "a change to other ids than the present ones is EPERM"];
     115 getgroups (size: Int, list: Ptr) = Full [ids::getgroups, No];
@@ -470,7 +473,7 @@ syscalls! {
     432 fsmount () = None [NOSYS, "not supported yet"];
     433 fspick () = None [NOSYS, "not supported yet"];
     434 pidfd_open () = None [NOSYS, "not supported yet"];
-    435 clone3 (args: Ptr, size: Len) = None [NOSYS, "not supported yet"];
+    435 clone3 (args: Ptr, size: Len) = Partial [process::clone3, Always, "namespaces and set_tid are EPERM, CLONE_INTO_CGROUP is EOPNOTSUPP, CLONE_PIDFD is EINVAL"];
     436 close_range (first: Count, last: Count, flags: Flags) = Partial [control::close_range, No, "CLOSE_RANGE_UNSHARE is EINVAL"];
     437 openat2 (dir: DirFd, path: Path, how: Ptr, size: Len) = None [NOSYS, "not supported yet"];
     438 pidfd_getfd () = None [NOSYS, "not supported yet"];

@@ -3,7 +3,7 @@
 //! Invariant: `next` is the earliest expiry of all, or [`NEVER`]; it is written under `state`'s lock only. A timer rings when one
 //! of its process's tasks looks, on its way back to ring 3. Locks: `state` is a leaf; a signal is sent after it is let go.
 
-use crate::signal::{Info, Origin, Signal};
+use crate::signal::{Cpu, Info, Origin, Signal};
 use crate::task::Process;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -86,7 +86,10 @@ impl<P: Platform> Timers<P> {
     }
 
     /// Sends `process` the signals of what has expired.
-    pub(crate) fn ring(&self, process: &Process<P>) {
+    pub(crate) fn ring(&self, process: &Process<P>)
+    where
+        P: Cpu,
+    {
         if !self.is_due() {
             return;
         }

@@ -41,7 +41,20 @@ impl<P: Wait> WaitQueue<P> {
     ///
     /// # Errors
     /// [`Error::Interrupted`]: a kill or a kick came while the condition was not yet met.
-    pub fn wait_until<T>(&self, deadline: Option<Duration>, mut condition: impl FnMut() -> Option<T>) -> Result<Option<T>> {
+    pub fn wait_until<T>(&self, deadline: Option<Duration>, condition: impl FnMut() -> Option<T>) -> Result<Option<T>> {
+        self.wait(WaitMode::Interruptible, deadline, condition)
+    }
+
+    /// The same without a deadline, and kicks do not end it.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`]: the host kills the task.
+    pub fn wait_until_killed<T>(&self, condition: impl FnMut() -> Option<T>) -> Result<T> {
+        // Without a deadline there is a value, or the wait was ended.
+        self.wait(WaitMode::Killable, None, condition)?.ok_or(Error::Interrupted)
+    }
+
+    fn wait<T>(&self, mode: WaitMode, deadline: Option<Duration>, mut condition: impl FnMut() -> Option<T>) -> Result<Option<T>> {
         let mut last = Wakeup::Woken;
         loop {
             let seen = self.wakes.load(Ordering::Acquire);
@@ -53,7 +66,7 @@ impl<P: Wait> WaitQueue<P> {
                 Wakeup::TimedOut => return Ok(None),
                 Wakeup::Interrupted => return Err(Error::Interrupted),
             }
-            last = P::wait(&self.wakes, seen, WaitMode::Interruptible, deadline);
+            last = P::wait(&self.wakes, seen, mode, deadline);
         }
     }
 

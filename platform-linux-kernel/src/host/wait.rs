@@ -34,6 +34,8 @@ impl Wait for LinuxKernel {
         let state = match mode {
             WaitMode::Uninterruptible => bindings::TASK_UNINTERRUPTIBLE,
             WaitMode::Interruptible => bindings::TASK_INTERRUPTIBLE,
+            // TASK_KILLABLE of linux/sched.h.
+            WaitMode::Killable => bindings::TASK_WAKEKILL | bindings::TASK_UNINTERRUPTIBLE,
         };
         let mut entry = MaybeUninit::<bindings::wait_bit_queue_entry>::uninit();
         // SAFETY: writes every field of `entry`, which is ours; `var` serves as a key and is not dereferenced.

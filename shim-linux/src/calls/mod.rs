@@ -12,6 +12,7 @@ pub(crate) mod map;
 pub(crate) mod names;
 pub(crate) mod pipe;
 pub(crate) mod poll;
+pub(crate) mod process;
 pub(crate) mod signals;
 pub(crate) mod sigwait;
 pub(crate) mod stat;

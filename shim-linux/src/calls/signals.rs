@@ -22,27 +22,27 @@ pub(crate) fn rt_sigaction<P: Cpu>(task: &mut Task<P>, sig: Sig, act: Ptr, oldac
     check_size(size)?;
     let new = if is_null(act) { None } else { Some(take::<P, Action, 32>(act.0)?) };
     let signal = u64::try_from(sig.0).ok().and_then(Signal::new).ok_or(errno!(INVAL, "no such signal"))?;
-    let old = task.process().with(|state| match new {
-        Some(new) => state.actions.set(signal, new),
-        None => Ok(state.actions.get(signal)),
+    let old = task.process().with_actions(|actions| match new {
+        Some(new) => actions.set(signal, new),
+        None => Ok(actions.get(signal)),
     })?;
     if new.is_some_and(|new| new.ignores(signal)) {
-        task.discard(SigSet::EMPTY.with(signal));
+        task.process().discard(SigSet::EMPTY.with(signal));
     }
     if is_null(oldact) { Ok(()) } else { put::<P, 32>(oldact.0, &old) }
 }
 
 pub(crate) fn rt_sigprocmask<P: Cpu>(task: &mut Task<P>, how: Int, set: Ptr, oldset: Ptr, size: Len) -> Result<()> {
     check_size(size)?;
-    let old = task.mask;
+    let old = task.mask();
     if !is_null(set) {
         let set = SigSet::from_bits(take::<P, u64, 8>(set.0)?).blockable();
-        task.mask = match u32::try_from(how.0) {
+        task.set_mask(match u32::try_from(how.0) {
             Ok(raw::SIG_BLOCK) => old.union(set),
             Ok(raw::SIG_UNBLOCK) => old.difference(set),
             Ok(raw::SIG_SETMASK) => set,
             _ => return Err(errno!(INVAL, "how?")),
-        };
+        });
     }
     if is_null(oldset) { Ok(()) } else { put::<P, 8>(oldset.0, &old.bits()) }
 }
@@ -51,7 +51,7 @@ pub(crate) fn rt_sigpending<P: Cpu>(task: &mut Task<P>, set: Ptr, size: Len) -> 
     if size.0 > 8 {
         return Err(errno!(INVAL, "a set of another size"));
     }
-    let bytes = task.pending().intersection(task.mask).bits().to_le_bytes();
+    let bytes = task.pending().intersection(task.mask()).bits().to_le_bytes();
     let len = usize::try_from(size.0).unwrap_or_default();
     litebox_core::mm::user::write_all::<P>(set.0, bytes.get(..len).unwrap_or_default())
 }
@@ -89,7 +89,7 @@ fn sent_by<P: Cpu>(task: &Task<P>, signal: Signal, code: i32) -> Info {
 /// What a write to a pipe without readers sends to its task.
 pub(super) fn broken_pipe<P: Cpu>(task: &Task<P>) {
     // A standard signal never finds the queue full.
-    let _ = task.shared().send(sent_by(task, Signal::PIPE, Info::SI_USER));
+    let _ = task.send(sent_by(task, Signal::PIPE, Info::SI_USER));
 }
 
 pub(crate) fn kill<P: Cpu>(task: &mut Task<P>, pid: Pid, sig: Sig) -> Result<()> {
@@ -119,7 +119,7 @@ fn send_to<P: Cpu>(task: &Task<P>, process: Option<u32>, tid: Pid, sig: Sig) -> 
     let process = task.sandbox().process(process).ok_or(errno!(SRCH))?;
     let target = process.task(tid).ok_or(errno!(SRCH))?;
     match signal {
-        Some(signal) => target.send(sent_by(task, signal, Info::SI_TKILL)),
+        Some(signal) => process.send_to(&target, sent_by(task, signal, Info::SI_TKILL)),
         None => Ok(()),
     }
 }

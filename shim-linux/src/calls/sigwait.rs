@@ -18,12 +18,13 @@ pub(super) fn with_mask<P: Cpu, T>(
     wait: impl FnOnce(&mut Task<P>) -> Result<T>,
 ) -> Result<T> {
     let Some(mask) = mask else { return wait(task) };
-    let old = core::mem::replace(&mut task.mask, mask.blockable());
+    let old = task.mask();
+    task.set_mask(mask.blockable());
     let result = wait(task);
     if matches!(result, Err(Error::Interrupted)) {
         task.saved_mask = Some(old);
     } else {
-        task.mask = old;
+        task.set_mask(old);
     }
     result
 }
@@ -31,7 +32,7 @@ pub(super) fn with_mask<P: Cpu, T>(
 /// Whether a signal waits that is not blocked: a wait then ends before it begins.
 pub(super) fn is_signalled<P: Cpu>(task: &Task<P>) -> bool {
     task.process().timers().ring(task.process());
-    !task.pending().difference(task.mask).is_empty()
+    !task.pending().difference(task.mask()).is_empty()
 }
 
 /// Sleeps until a signal, or until time is up.
@@ -65,10 +66,10 @@ fn take_one<P: Cpu>(task: &mut Task<P>, wanted: SigSet, patience: Patience) -> R
             return Ok(None);
         }
         // What is waited for is let through meanwhile, to end the sleep; no handler of it runs.
-        let old = task.mask;
-        task.mask = old.difference(wanted);
+        let old = task.mask();
+        task.set_mask(old.difference(wanted));
         let slept = sleep(task, patience);
-        task.mask = old;
+        task.set_mask(old);
         match (slept, task.take_signal(others)) {
             (_, Some(info)) => return Ok(Some(info)),
             (Ok(()), None) => return Ok(None),

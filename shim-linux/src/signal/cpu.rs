@@ -1,11 +1,24 @@
-//! The rest of a task's processor state, which a platform reads and writes.
+//! The rest of a task's processor state, which a platform reads and writes; and how a task's carrier is woken.
 
+use core::fmt;
 use litebox_core::platform::Platform;
 
-/// Floating-point and vector registers, and the two segment bases, of the *current* guest thread.
+/// Floating-point and vector registers, and the two segment bases, of the *current* guest thread; kicks of others.
 ///
-/// Five kinds of function of the host interface, beside [`Platform`]'s. None sleeps.
+/// Six kinds of function of the host interface, beside [`Platform`]'s. None sleeps.
 pub trait Cpu: Platform {
+    /// A carrier, as others reach it: a task has its own from [`Task::begin`](crate::task::Task::begin) to
+    /// [`Task::exit`](crate::task::Task::exit).
+    type Carrier: Send + Sync + fmt::Debug + 'static;
+
+    /// Makes a carrier look after its task. The wait that it is in, or would begin before it looks, ends as
+    /// [`Wakeup::Interrupted`](litebox_core::platform::Wakeup) if that is interruptible; out of ring 3 it comes to
+    /// [`before_guest`](crate::before_guest) soon.
+    ///
+    /// Called by any task, under locks of the library OS: a leaf, which takes none of them. The carrier has not ended: `Task::exit`
+    /// takes the handle away and waits for kicks under way. It need not do anything for the current carrier, which looks anyway.
+    fn kick(carrier: &Self::Carrier);
+
     /// Bytes of an XSAVE image in standard format with all that guests may use: at least 576.
     fn fpu_bytes() -> usize;
     /// The state components in it: `XCR0` and what the host leaves of it.

@@ -1,6 +1,6 @@
 //! The rest of a guest's processor state: one set for each thread of the test, which is a carrier.
 
-use crate::Hosted;
+use crate::{Hosted, Interrupter};
 use litebox_shim_linux::signal::Cpu;
 use std::cell::{Cell, RefCell};
 
@@ -25,6 +25,12 @@ const fn initial() -> [u8; FPU_BYTES] {
 }
 
 impl Cpu for Hosted {
+    type Carrier = Interrupter;
+
+    fn kick(carrier: &Interrupter) {
+        carrier.interrupt();
+    }
+
     fn fpu_bytes() -> usize {
         FPU_BYTES
     }

@@ -1,0 +1,25 @@
+//! Threads, processes and sandboxes, as the ABI sees them.
+//!
+//! Owns: what Linux's calls say of a task beyond core's objects. Not here: carriers, which are the platform's; it makes them for
+//! [`Spawn`]s and wakes them by [`Cpu::kick`](crate::signal::Cpu::kick).
+//! Invariants: a [`Task`] is used by its own carrier only; what others reach is in its [`TaskShared`] or its [`Process`], under
+//! locks. Locks, outermost first: `Sandbox::tree`; `Process::tasks`; a process's state, actions, `files`, `fs`; its `group`; a
+//! task's `pending`; its `carrier`, under which it is kicked. Nothing is held while a task sleeps.
+//! Sources: Linux kernel/fork.c, kernel/exit.c, kernel/signal.c.
+
+mod exit;
+mod post;
+mod process;
+mod relations;
+mod sandbox;
+mod spawn;
+mod stop;
+mod thread;
+mod tree;
+
+pub use process::{Condition, Ids, LIMITS, Limit, Process, ProcessState};
+pub use sandbox::Sandbox;
+pub(crate) use spawn::Request;
+pub use spawn::{Birth, Spawn, after_spawn};
+pub(crate) use thread::After;
+pub use thread::{End, Task, TaskShared};

@@ -1,0 +1,450 @@
+//! A task: one thread, with what only itself sees, and what others reach of it.
+
+use super::process::{FsShared, Process};
+use super::sandbox::Sandbox;
+use super::spawn::{Spawned, Unborn, Vfork};
+use super::tree::Node;
+use crate::signal::{AltStack, Cpu, Info, Pending, SigSet};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::time::Duration;
+use litebox_core::errno;
+use litebox_core::error::Result;
+use litebox_core::fs::fd_table::FdTable;
+use litebox_core::fs::path::FsContext;
+use litebox_core::fs::types::{Asker, Credentials};
+use litebox_core::mm::{AddressSpace, GuestAddr};
+use litebox_core::quota::Charge;
+use litebox_core::sync::{Mutex, WaitQueue};
+
+/// What a task is charged: the host's thread with its kernel stack, and what is here.
+const TASK_BYTES: u64 = 24 * 1024;
+
+/// What other tasks reach of a task.
+pub struct TaskShared<P: Cpu> {
+    tid: AtomicU32,
+    pending: Mutex<P, Pending>,
+    /// Whether it must look before it goes back to ring 3: signals wait, or it is doomed.
+    look: AtomicBool,
+    /// A copy of what it blocks.
+    mask: AtomicU64,
+    /// Another task calls execve(2), so it has to end.
+    doomed: AtomicBool,
+    /// It takes no more signals.
+    ending: AtomicBool,
+    /// It has stopped; written under its process's `group`.
+    stopped: AtomicBool,
+    name: Mutex<P, [u8; 16]>,
+    /// Where it sleeps when no signal may wake it.
+    park: WaitQueue<P>,
+    carrier: Mutex<P, Option<P::Carrier>>,
+    _charge: Charge,
+}
+
+impl<P: Cpu> fmt::Debug for TaskShared<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskShared").field("tid", &self.tid).finish_non_exhaustive()
+    }
+}
+
+impl<P: Cpu> TaskShared<P> {
+    /// # Errors
+    /// `NOMEM`.
+    pub(super) fn new(sandbox: &Sandbox<P>, tid: u32, mask: SigSet, name: [u8; 16]) -> Result<Arc<Self>> {
+        let charge = sandbox.quota().charge(TASK_BYTES)?;
+        Ok(Arc::new(Self {
+            tid: AtomicU32::new(tid),
+            pending: Mutex::<P, _>::new(Pending::default()),
+            look: AtomicBool::new(false),
+            mask: AtomicU64::new(mask.bits()),
+            doomed: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            name: Mutex::<P, _>::new(name),
+            park: WaitQueue::new(),
+            carrier: Mutex::<P, _>::new(None),
+            _charge: charge,
+        }))
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn tid(&self) -> u32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    /// Gives it another id: execve(2) makes its caller the first task of the process.
+    #[expect(dead_code, reason = "execve(2) comes next")]
+    pub(super) fn set_tid(&self, tid: u32) {
+        self.tid.store(tid, Ordering::Relaxed);
+    }
+
+    /// Its name, NUL-padded.
+    pub fn name(&self) -> [u8; 16] {
+        *self.name.lock()
+    }
+
+    /// Names it; the last byte is a NUL whatever it is in `name`.
+    pub fn set_name(&self, mut name: [u8; 16]) {
+        if let Some(last) = name.last_mut() {
+            *last = 0;
+        }
+        *self.name.lock() = name;
+    }
+
+    /// The signals that it blocks.
+    #[must_use]
+    pub fn mask(&self) -> SigSet {
+        SigSet::from_bits(self.mask.load(Ordering::Relaxed))
+    }
+
+    /// The signals that wait for it alone.
+    pub fn pending(&self) -> SigSet {
+        self.pending.lock().set()
+    }
+
+    fn with_pending<T>(&self, change: impl FnOnce(&mut Pending) -> T) -> T {
+        let mut pending = self.pending.lock();
+        let result = change(&mut pending);
+        self.look.store(!pending.set().is_empty() || self.is_doomed(), Ordering::Release);
+        result
+    }
+
+    /// Adds a signal to those that wait.
+    ///
+    /// # Errors
+    /// `AGAIN`: too many wait.
+    pub(super) fn queue(&self, info: Info) -> Result<()> {
+        self.with_pending(|pending| pending.push(info, super::post::PENDING_MAX))
+    }
+
+    /// Forgets waiting signals.
+    pub(super) fn forget(&self, which: SigSet) {
+        self.with_pending(|pending| pending.discard(which));
+    }
+
+    /// Makes it end by itself, its process going on.
+    #[expect(dead_code, reason = "execve(2) comes next")]
+    pub(super) fn doom(&self) {
+        self.doomed.store(true, Ordering::Release);
+        self.with_pending(|_| ());
+        self.park.wake_all();
+        self.kick();
+    }
+
+    pub(super) fn is_doomed(&self) -> bool {
+        self.doomed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_ending(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_stopped(&self, stopped: bool) {
+        self.stopped.store(stopped, Ordering::Relaxed);
+    }
+
+    /// Where it sleeps when no signal may wake it.
+    pub(super) fn park(&self) -> &WaitQueue<P> {
+        &self.park
+    }
+
+    /// Makes its carrier look, if it has one.
+    pub(super) fn kick(&self) {
+        if let Some(carrier) = &*self.carrier.lock() {
+            P::kick(carrier);
+        }
+    }
+
+    /// Takes the carrier away; no kick of it is under way any more.
+    pub(super) fn leave_carrier(&self) {
+        let carrier = self.carrier.lock().take();
+        drop(carrier);
+    }
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// exit(2): this task only, with this status.
+    Task(u8),
+    /// `exit_group(2)`: the process.
+    Process(u8),
+    /// A signal ended the process.
+    Signal(u32),
+}
+
+/// What is to be done when a call's handler is through.
+#[derive(Debug, Default)]
+pub(crate) enum After<P: Cpu> {
+    /// Go on with its result.
+    #[default]
+    Return,
+    /// Go back to before a signal.
+    SignalReturn,
+    /// End.
+    End(End),
+    /// Give a new task a carrier.
+    Spawn(Box<Unborn<P>>),
+}
+
+/// How far a task's life is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It has no carrier yet.
+    Unborn,
+    /// It has one.
+    Alive,
+    /// It runs no more in ring 3, and has let go of its memory; how it ends.
+    Left(End),
+    /// It has ended.
+    Gone,
+}
+
+/// A thread, with what only itself sees.
+///
+/// The platform gives it a carrier by [`Self::begin`] and takes it away by [`Self::exit`]. Dropped without the latter, it ends as
+/// if it was killed; without the former, as if it had never been.
+pub struct Task<P: Cpu> {
+    pub(super) shared: Arc<TaskShared<P>>,
+    pub(super) process: Arc<Process<P>>,
+    pub(super) mm: Arc<AddressSpace<P>>,
+    pub(super) files: Arc<FdTable<P>>,
+    pub(super) fs: FsShared<P>,
+    pub(super) phase: Phase,
+    /// Signals that wait until unblocked.
+    mask: SigSet,
+    /// The mask to restore after the handler that `sigsuspend` and its kin wait for.
+    pub(crate) saved_mask: Option<SigSet>,
+    /// The alternate stack.
+    pub(crate) stack: AltStack,
+    /// Where to store 0 and wake a futex at the end. See `set_tid_address(2)`.
+    pub(crate) clear_tid: GuestAddr,
+    /// Futexes to release at the end. See `set_robust_list(2)`.
+    pub(crate) robust_list: GuestAddr,
+    /// `rsp` at its last system call.
+    pub(crate) sp: u64,
+    /// What follows the present call.
+    pub(crate) after: After<P>,
+    /// Until when the interrupted call that is to be made again waits.
+    pub(crate) resume_deadline: Option<Duration>,
+    /// Vector, error code and address of its last fault.
+    pub(crate) fault: [u64; 3],
+    /// The child that its present call makes.
+    pub(super) spawned: Option<Spawned<P>>,
+    /// The parent that waits until it runs another program, or ends. See vfork(2).
+    pub(super) vfork: Option<Arc<Vfork<P>>>,
+}
+
+impl<P: Cpu> fmt::Debug for Task<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("tid", &self.tid()).field("process", &self.process).finish_non_exhaustive()
+    }
+}
+
+impl<P: Cpu> Drop for Task<P> {
+    fn drop(&mut self) {
+        match self.phase {
+            Phase::Unborn => self.undo(),
+            Phase::Alive | Phase::Left(_) => {
+                self.exit(None);
+            }
+            Phase::Gone => {}
+        }
+    }
+}
+
+impl<P: Cpu> Task<P> {
+    /// The first task of `process`, whose id is the process's.
+    ///
+    /// # Errors
+    /// `NOMEM`; `AGAIN`: the sandbox has ended, or has too many tasks.
+    pub fn first(process: Arc<Process<P>>, mm: Arc<AddressSpace<P>>) -> Result<Self> {
+        let shared = TaskShared::new(process.sandbox(), process.pid(), SigSet::EMPTY, [0; 16])?;
+        let (files, fs) = (process.files(), Arc::clone(&process.fs.lock()));
+        {
+            let mut tree = process.sandbox().tree.lock();
+            tree.check_room()?;
+            process.add_task(&shared)?;
+            tree.insert(Node::new(Arc::clone(&process), 0, 0, 0));
+            tree.threads.insert(process.pid(), Arc::clone(&process));
+        }
+        Ok(Self::with(shared, process, mm, files, fs))
+    }
+
+    pub(super) fn with(
+        shared: Arc<TaskShared<P>>,
+        process: Arc<Process<P>>,
+        mm: Arc<AddressSpace<P>>,
+        files: Arc<FdTable<P>>,
+        fs: FsShared<P>,
+    ) -> Self {
+        let mask = shared.mask();
+        Self {
+            shared,
+            process,
+            mm,
+            files,
+            fs,
+            phase: Phase::Unborn,
+            mask,
+            saved_mask: None,
+            stack: AltStack::default(),
+            clear_tid: GuestAddr::default(),
+            robust_list: GuestAddr::default(),
+            sp: 0,
+            after: After::Return,
+            resume_deadline: None,
+            fault: [0; 3],
+            spawned: None,
+            vfork: None,
+        }
+    }
+
+    /// Gives it its carrier, by which others wake it. The platform asks [`before_guest`](crate::before_guest) afterwards and before
+    /// its first instruction: signals may have come before there was anybody to wake.
+    pub fn begin(&mut self, carrier: P::Carrier) {
+        *self.shared.carrier.lock() = Some(carrier);
+        self.phase = Phase::Alive;
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn tid(&self) -> u32 {
+        self.shared.tid()
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> &Arc<Process<P>> {
+        &self.process
+    }
+
+    /// Who it is for permission checks.
+    pub fn credentials(&self) -> Credentials {
+        let asker = Asker { process: self.process.pid(), task: self.tid() };
+        Credentials { asker, ..self.process.credentials() }
+    }
+
+    /// Its sandbox.
+    #[must_use]
+    pub fn sandbox(&self) -> &Arc<Sandbox<P>> {
+        self.process.sandbox()
+    }
+
+    /// Its address space.
+    #[must_use]
+    pub fn mm(&self) -> &Arc<AddressSpace<P>> {
+        &self.mm
+    }
+
+    /// Its open files.
+    #[must_use]
+    pub fn files(&self) -> &Arc<FdTable<P>> {
+        &self.files
+    }
+
+    /// What its paths start from, now.
+    pub fn fs(&self) -> FsContext<P> {
+        self.fs.lock().clone()
+    }
+
+    /// Changes what its paths start from. What is replaced is dropped under the lock, which is of rank "process state".
+    pub(crate) fn change_fs(&self, change: impl FnOnce(&mut FsContext<P>)) {
+        change(&mut self.fs.lock());
+    }
+
+    /// What others reach of it.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<TaskShared<P>> {
+        &self.shared
+    }
+
+    /// The signals that it blocks.
+    #[must_use]
+    pub fn mask(&self) -> SigSet {
+        self.mask
+    }
+
+    /// Blocks the signals of `mask` and no others; another task takes what waits for the process and is blocked now.
+    pub(crate) fn set_mask(&mut self, mask: SigSet) {
+        let blocked = mask.difference(self.mask);
+        self.mask = mask;
+        self.shared.mask.store(mask.bits(), Ordering::Relaxed);
+        if !blocked.is_empty() && self.process.wants_a_look() {
+            self.process.pass_on(blocked, &self.shared);
+        }
+    }
+
+    /// Sends it a signal of its own.
+    ///
+    /// # Errors
+    /// `AGAIN`: too many wait.
+    pub fn send(&self, info: Info) -> Result<()> {
+        self.process.post(info, Some(&self.shared))
+    }
+
+    /// Whether it must look before it goes back to ring 3: signals may wait for it, blocked ones too, or it is to stop or to end.
+    /// Cheap: asked after every call.
+    #[must_use]
+    pub fn may_have_signals(&self) -> bool {
+        self.shared.look.load(Ordering::Acquire) || self.process.wants_a_look() || self.process.timers().is_due()
+    }
+
+    /// The signals that wait for it or its process.
+    pub(crate) fn pending(&self) -> SigSet {
+        self.shared.pending().union(self.process.pending())
+    }
+
+    /// Takes the next signal that it does not block.
+    pub(crate) fn next_signal(&self) -> Option<Info> {
+        self.process.timers().ring(&self.process);
+        self.take_signal(self.mask)
+    }
+
+    /// Takes the next signal that `mask` does not block.
+    pub(crate) fn take_signal(&self, mask: SigSet) -> Option<Info> {
+        let own = self.shared.with_pending(|pending| pending.pop(mask));
+        own.or_else(|| self.process.with_group(|group| group.pending.pop(mask)))
+    }
+
+    /// What it has to end with, if that is decided: by its process's end, or by another task's execve(2).
+    pub(crate) fn verdict(&self) -> Option<End> {
+        let end = self.process.wants_a_look().then(|| self.process.with_group(|group| group.verdict)).flatten();
+        end.or_else(|| self.shared.is_doomed().then_some(End::Task(0)))
+    }
+
+    /// Sleeps until `condition` gives a value; `None` if it has to end first.
+    pub(super) fn park_until<T>(&self, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
+        let found = self.shared.park.wait_until_killed(|| match condition() {
+            Some(value) => Some(Some(value)),
+            None => self.verdict().map(|_| None),
+        });
+        // Killed by the host: the carrier never gets back to ring 3.
+        found.ok().flatten()
+    }
+}
+
+impl<P: Cpu> Process<P> {
+    /// # Errors
+    /// `NOMEM`; `AGAIN`: the process ends.
+    pub(super) fn add_task(&self, task: &Arc<TaskShared<P>>) -> Result<()> {
+        let mut tasks = self.tasks.lock();
+        if self.with_group(|group| group.verdict.is_some() || group.execing) {
+            return Err(errno!(AGAIN, "the process ends"));
+        }
+        tasks.try_reserve(1).map_err(|_| errno!(NOMEM))?;
+        tasks.push(Arc::clone(task));
+        Ok(())
+    }
+}
