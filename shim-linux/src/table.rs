@@ -10,10 +10,10 @@
 //! row's arguments (else it does not compile). Cost: one jump through a table.
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
-use crate::calls::process;
 use crate::calls::{
     attributes, control, files, futex, ids, limits, map, names, pipe, poll, signals, sigwait, stat, task, time, timer,
 };
+use crate::calls::{process, wait};
 use crate::signal::Cpu;
 use crate::task::Task;
 use litebox_core::error::{Errno, Result};
@@ -187,7 +187,7 @@ syscalls! {
      58 vfork () = Full [process::vfork, Always];
      59 execve (path: Path, argv: Ptr, envp: Ptr) = None [NOSYS, "not supported yet"];
      60 exit (status: Int) = Full [task::exit, No];
-     61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = None [NOSYS, "not supported yet"];
+     61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = Partial [wait::wait4, IfAsked, "the usage is all zero"];
      62 kill (pid: Pid, sig: Sig) = Partial [signals::kill, No, "a running task sees it at its next call; process groups other than the own are ESRCH"];
      63 uname (buf: Ptr) = Full [ids::uname, No];
      64 semget () = None [NOSYS, "not supported yet"];
@@ -373,7 +373,7 @@ syscalls! {
     244 mq_notify () = None [NOSYS, "not supported yet"];
     245 mq_getsetattr () = None [NOSYS, "not supported yet"];
     246 kexec_load () = None [PERM, "a sandbox does not change its host"];
-    247 waitid (which: Int, pid: Pid, info: Ptr, options: Flags, rusage: Ptr) = None [NOSYS, "not supported yet"];
+    247 waitid (which: Int, pid: Pid, info: Ptr, options: Flags, rusage: Ptr) = Partial [wait::waitid, IfAsked, "the usage is all zero; P_PIDFD is EBADF"];
     248 add_key () = None [NOSYS, "not supported yet"];
     249 request_key () = None [NOSYS, "not supported yet"];
     250 keyctl () = None [NOSYS, "not supported yet"];
@@ -398,7 +398,7 @@ syscalls! {
     269 faccessat (dir: DirFd, path: Path, mode: Int) = Full [attributes::faccessat, No];
     270 pselect6 (nfds: Int, r: Ptr, w: Ptr, e: Ptr, timeout: Ptr, mask: Ptr) = Full [poll::pselect6, NoHandler];
     271 ppoll (fds: Ptr, nfds: Count, timeout: Ptr, mask: Ptr, size: Len) = Full [poll::ppoll, NoHandler];
-    272 unshare () = None [NOSYS, "not supported yet"];
+    272 unshare (flags: Word) = Partial [process::unshare, No, "namespaces are EPERM"];
     273 set_robust_list (head: Ptr, len: Len) = Partial [task::set_robust_list, No, "kept, and not walked at the end"];
     274 get_robust_list (pid: Pid, head: Ptr, len: Ptr) = Partial [futex::get_robust_list, No, "of the calling thread only"];
     275 splice () = None [NOSYS, "not supported yet"];

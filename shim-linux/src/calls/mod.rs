@@ -19,6 +19,7 @@ pub(crate) mod stat;
 pub(crate) mod task;
 pub(crate) mod time;
 pub(crate) mod timer;
+pub(crate) mod wait;
 
 use crate::signal::Cpu;
 use litebox_core::error::Result;

@@ -4,7 +4,7 @@
 //! descriptor that is closed meanwhile stays what it was, as in Linux.
 
 use super::files::number;
-use super::sigwait::{is_signalled, with_mask};
+use super::sigwait::with_mask;
 use super::{put, take, time};
 use crate::args::{Count, Int, Len, Ptr};
 use crate::signal::{Cpu, SigSet};
@@ -110,7 +110,7 @@ fn wait<P: Cpu>(task: &Task<P>, entries: &mut [Entry<P>], patience: Patience) ->
     if count > 0 {
         return Ok(count);
     }
-    if is_signalled(task) {
+    if task.is_wanted() {
         return Err(Error::Interrupted);
     }
     if patience == Patience::None {

@@ -29,15 +29,9 @@ pub(super) fn with_mask<P: Cpu, T>(
     result
 }
 
-/// Whether a signal waits that is not blocked: a wait then ends before it begins.
-pub(super) fn is_signalled<P: Cpu>(task: &Task<P>) -> bool {
-    task.process().timers().ring(task.process());
-    !task.pending().difference(task.mask()).is_empty()
-}
-
 /// Sleeps until a signal, or until time is up.
 fn sleep<P: Cpu>(task: &Task<P>, patience: Patience) -> Result<()> {
-    if is_signalled(task) {
+    if task.is_wanted() {
         return Err(Error::Interrupted);
     }
     WaitQueue::<P>::new().wait_until(patience.deadline(), || None::<()>).map(drop)
@@ -58,24 +52,22 @@ pub(crate) fn rt_sigsuspend<P: Cpu>(task: &mut Task<P>, mask: Ptr, size: Len) ->
 /// Takes a signal of `wanted`, for which it waits; `None` if time is up.
 fn take_one<P: Cpu>(task: &mut Task<P>, wanted: SigSet, patience: Patience) -> Result<Option<Info>> {
     let others = SigSet::from_bits(!wanted.bits());
-    loop {
-        if let Some(info) = task.take_signal(others) {
-            return Ok(Some(info));
-        }
-        if patience == Patience::None {
-            return Ok(None);
-        }
-        // What is waited for is let through meanwhile, to end the sleep; no handler of it runs.
-        let old = task.mask();
-        task.set_mask(old.difference(wanted));
-        let slept = sleep(task, patience);
-        task.set_mask(old);
-        match (slept, task.take_signal(others)) {
-            (_, Some(info)) => return Ok(Some(info)),
-            (Ok(()), None) => return Ok(None),
-            (Err(error), None) if is_signalled(task) => return Err(error),
-            (Err(_), None) => {}
-        }
+    if let Some(info) = task.take_signal(others) {
+        return Ok(Some(info));
+    }
+    if patience == Patience::None {
+        return Ok(None);
+    }
+    // What is waited for is let through meanwhile, to end the sleep; no handler of it runs.
+    let old = task.mask();
+    task.set_mask(old.difference(wanted));
+    let slept = sleep(task, patience);
+    task.set_mask(old);
+    match (slept, task.take_signal(others)) {
+        (_, Some(info)) => Ok(Some(info)),
+        (Ok(()), None) => Ok(None),
+        // Whatever woke it: its carrier has to look, and would not sleep before that.
+        (Err(error), None) => Err(error),
     }
 }
 

@@ -16,6 +16,7 @@ mod spawn;
 mod stop;
 mod thread;
 mod tree;
+mod wait;
 
 pub use process::{Condition, Ids, LIMITS, Limit, Process, ProcessState};
 pub use sandbox::Sandbox;
@@ -23,3 +24,4 @@ pub(crate) use spawn::Request;
 pub use spawn::{Birth, Spawn, after_spawn};
 pub(crate) use thread::After;
 pub use thread::{End, Task, TaskShared};
+pub(crate) use wait::{Kind, Report, Wanted, Which};

@@ -401,6 +401,13 @@ impl<P: Cpu> Task<P> {
         self.shared.look.load(Ordering::Acquire) || self.process.wants_a_look() || self.process.timers().is_due()
     }
 
+    /// Whether a wait is to end, or not to begin: a signal waits that is not blocked, or it is to stop or to end.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.process.timers().ring(&self.process);
+        let is_signalled = !self.pending().difference(self.mask).is_empty();
+        is_signalled || self.verdict().is_some() || self.is_stopped()
+    }
+
     /// The signals that wait for it or its process.
     pub(crate) fn pending(&self) -> SigSet {
         self.shared.pending().union(self.process.pending())

@@ -1,0 +1,159 @@
+//! Waiting for children. Source: wait(2); Linux kernel/exit.c, `do_wait`, `wait_consider_task`, `eligible_child`.
+
+use super::process::Process;
+use super::thread::Task;
+use super::tree::{News, Node, Tree};
+use crate::signal::{Cpu, Signal};
+use litebox_core::errno;
+use litebox_core::error::Result;
+
+/// Which children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Any.
+    All,
+    /// The one with this id.
+    Process(u32),
+    /// Those of this group.
+    Group(u32),
+}
+
+/// Children by the signal that tells of their end. See clone(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `SIGCHLD`.
+    Ordinary,
+    /// Another, or none: `__WCLONE`.
+    Clones,
+    /// Either: `__WALL`.
+    Both,
+}
+
+/// What one waits for.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "options of wait(2), each by itself")]
+pub(crate) struct Wanted {
+    pub(crate) which: Which,
+    pub(crate) kind: Kind,
+    /// Ends.
+    pub(crate) ended: bool,
+    /// Stops.
+    pub(crate) stopped: bool,
+    /// Continuations.
+    pub(crate) continued: bool,
+    /// The child is left as it is, to be waited for again: `WNOWAIT`.
+    pub(crate) keep: bool,
+    /// Only children that the caller's own task made: `__WNOTHREAD`.
+    pub(crate) own: bool,
+}
+
+/// What became of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// The child.
+    pub(crate) pid: u32,
+    /// Its real user.
+    pub(crate) uid: u32,
+    /// `si_code`.
+    pub(crate) code: i32,
+    /// `si_status`.
+    pub(crate) status: i32,
+    /// The status as wait4(2) has it.
+    pub(crate) word: u32,
+}
+
+impl Report {
+    fn of<P: Cpu>(node: &Node<P>, news: News) -> Self {
+        let (code, status) = news.code_and_status();
+        let low = u32::from(status.to_le_bytes()[0]);
+        let word = match news {
+            News::Ended(super::End::Signal(_)) => low,
+            News::Ended(_) => low.wrapping_shl(8),
+            News::Stopped(_) => low.wrapping_shl(8) | 0x7f,
+            News::Continued => 0xffff,
+        };
+        let [uid, ..] = node.process.with(|state| state.ids).users;
+        Self { pid: node.process.pid(), uid, code, status, word }
+    }
+}
+
+impl Wanted {
+    fn is_eligible<P: Cpu>(&self, node: &Node<P>, task: u32) -> bool {
+        let matches = match self.which {
+            Which::All => true,
+            Which::Process(pid) => node.process.pid() == pid,
+            Which::Group(group) => node.process.with(|state| state.group) == group,
+        };
+        let kind = match self.kind {
+            Kind::Both => true,
+            Kind::Ordinary => node.exit_signal == Signal::CHLD.number(),
+            Kind::Clones => node.exit_signal != Signal::CHLD.number(),
+        };
+        matches && kind && (!self.own || node.parent_task == task)
+    }
+
+    fn news<P: Cpu>(&self, node: &Node<P>) -> Option<News> {
+        let ended = node.ended.filter(|_| self.ended).map(News::Ended);
+        let stopped = node.stopped.filter(|_| self.stopped).map(News::Stopped);
+        ended.or(stopped).or_else(|| (self.continued && node.continued).then_some(News::Continued))
+    }
+}
+
+impl<P: Cpu> Tree<P> {
+    /// The first wanted news of the children of `pid`.
+    ///
+    /// # Errors
+    /// `CHILD`: it has no such child.
+    fn find(&mut self, pid: u32, task: u32, wanted: &Wanted) -> Result<Option<Report>> {
+        let none = errno!(CHILD, "no such child");
+        let parent = self.nodes.get(&pid).ok_or(none)?;
+        let mut eligible = parent.children.iter().filter_map(|child| self.nodes.get(child));
+        let mut eligible = eligible.by_ref().filter(|node| wanted.is_eligible(node, task)).peekable();
+        if eligible.peek().is_none() {
+            return Err(none);
+        }
+        let found = eligible.find_map(|node| wanted.news(node).map(|news| (Report::of(node, news), news)));
+        let Some((report, news)) = found else { return Ok(None) };
+        if !wanted.keep {
+            match news {
+                News::Ended(_) => self.remove(report.pid),
+                News::Stopped(_) | News::Continued => {
+                    if let Some(node) = self.nodes.get_mut(&report.pid) {
+                        (node.stopped, node.continued) = (None, false);
+                    }
+                }
+            }
+        }
+        Ok(Some(report))
+    }
+}
+
+impl<P: Cpu> Process<P> {
+    /// Looks for wanted news of its children, on behalf of its task `task`.
+    ///
+    /// # Errors
+    /// `CHILD`: it has no such child.
+    fn find_child(&self, task: u32, wanted: &Wanted) -> Result<Option<Report>> {
+        self.sandbox().tree.lock().find(self.pid(), task, wanted)
+    }
+}
+
+impl<P: Cpu> Task<P> {
+    /// News of a child, without waiting for any.
+    ///
+    /// # Errors
+    /// `CHILD`: there is no such child.
+    pub(crate) fn look_for_child(&self, wanted: &Wanted) -> Result<Option<Report>> {
+        self.process.find_child(self.tid(), wanted)
+    }
+
+    /// Waits for news of a child.
+    ///
+    /// # Errors
+    /// `CHILD`: there is no such child. `Interrupted`.
+    pub(crate) fn wait_for_child(&self, wanted: &Wanted) -> Result<Report> {
+        let found = self.process.children_changed().wait_until(None, || self.look_for_child(wanted).transpose())?;
+        // Without a deadline there is news, or an error.
+        found.unwrap_or(Err(errno!(CHILD)))
+    }
+}
