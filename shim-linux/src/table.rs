@@ -13,7 +13,7 @@ use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Off
 use crate::calls::{
     attributes, control, files, futex, ids, limits, map, names, pipe, poll, signals, sigwait, stat, task, time, timer,
 };
-use crate::calls::{process, wait};
+use crate::calls::{kill, process, wait};
 use crate::signal::Cpu;
 use crate::task::Task;
 use litebox_core::error::{Errno, Result};
@@ -188,7 +188,7 @@ syscalls! {
      59 execve (path: Path, argv: Ptr, envp: Ptr) = None [NOSYS, "not supported yet"];
      60 exit (status: Int) = Full [task::exit, No];
      61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = Partial [wait::wait4, IfAsked, "the usage is all zero"];
-     62 kill (pid: Pid, sig: Sig) = Partial [signals::kill, No, "a running task sees it at its next call; process groups other than the own are ESRCH"];
+     62 kill (pid: Pid, sig: Sig) = Full [kill::kill, No];
      63 uname (buf: Ptr) = Full [ids::uname, No];
      64 semget () = None [NOSYS, "not supported yet"];
      65 semop () = None [NOSYS, "not supported yet"];
@@ -255,7 +255,7 @@ syscalls! {
     126 capset () = None [NOSYS, "not supported yet"];
     127 rt_sigpending (set: Ptr, size: Len) = Full [signals::rt_sigpending, No];
     128 rt_sigtimedwait (set: Ptr, info: Ptr, timeout: Ptr, size: Len) = Full [sigwait::rt_sigtimedwait, No];
-    129 rt_sigqueueinfo (pid: Pid, sig: Sig, info: Ptr) = None [NOSYS, "not supported yet"];
+    129 rt_sigqueueinfo (pid: Pid, sig: Sig, info: Ptr) = Full [kill::rt_sigqueueinfo, No];
     130 rt_sigsuspend (mask: Ptr, size: Len) = Full [sigwait::rt_sigsuspend, NoHandler];
     131 sigaltstack (new: Ptr, old: Ptr) = Full [signals::sigaltstack, No];
     132 utime (path: Path, times: Ptr) = Full [attributes::utime, No];
@@ -326,7 +326,7 @@ syscalls! {
     197 removexattr (path: Path, name: Ptr) = Partial [attributes::removexattr, No, "no file has extended attributes: EOPNOTSUPP"];
     198 lremovexattr (path: Path, name: Ptr) = Partial [attributes::lremovexattr, No, "no file has extended attributes: EOPNOTSUPP"];
     199 fremovexattr (fd: Fd, name: Ptr) = Partial [attributes::fremovexattr, No, "no file has extended attributes: EOPNOTSUPP"];
-    200 tkill (tid: Pid, sig: Sig) = Partial [signals::tkill, No, "a running task sees it at its next call"];
+    200 tkill (tid: Pid, sig: Sig) = Full [kill::tkill, No];
     201 time (t: Ptr) = Full [time::time, No];
     202 futex (word: Ptr, op: Flags, value: Count, timeout: Ptr, word2: Ptr, value3: Count) = Partial [futex::futex, IfAsked, "FUTEX_WAKE_OP and the priority-inheriting operations are ENOSYS"];
     203 sched_setaffinity (pid: Pid, size: Count, mask: Ptr) = None [NOSYS, "not supported yet"];
@@ -360,7 +360,7 @@ syscalls! {
     231 exit_group (status: Int) = Full [task::exit_group, No];
     232 epoll_wait (fd: Fd, events: Ptr, max: Int, timeout: Int) = None [NOSYS, "not supported yet"];
     233 epoll_ctl (epfd: Fd, op: Int, fd: Fd, event: Ptr) = None [NOSYS, "not supported yet"];
-    234 tgkill (pid: Pid, tid: Pid, sig: Sig) = Partial [signals::tgkill, No, "a running task sees it at its next call"];
+    234 tgkill (pid: Pid, tid: Pid, sig: Sig) = Full [kill::tgkill, No];
     235 utimes (path: Path, times: Ptr) = Full [attributes::utimes, No];
     236 vserver () = None [NOSYS, "Linux has it no more"];
     237 mbind () = None [NOSYS, "not supported yet"];
@@ -423,7 +423,7 @@ syscalls! {
     294 inotify_init1 () = None [NOSYS, "not supported yet"];
     295 preadv (fd: Fd, iov: Ptr, iovcnt: Len, low: Word, high: Word) = None [NOSYS, "not supported yet"];
     296 pwritev (fd: Fd, iov: Ptr, iovcnt: Len, low: Word, high: Word) = None [NOSYS, "not supported yet"];
-    297 rt_tgsigqueueinfo () = None [NOSYS, "not supported yet"];
+    297 rt_tgsigqueueinfo (pid: Pid, tid: Pid, sig: Sig, info: Ptr) = Full [kill::rt_tgsigqueueinfo, No];
     298 perf_event_open () = None [NOSYS, "a sandbox has no hardware counters"];
     299 recvmmsg () = None [NOSYS, "not supported yet"];
     300 fanotify_init () = None [NOSYS, "not supported yet"];

@@ -43,7 +43,7 @@ fn change_at<P: Cpu>(
 /// Changes what `fd` has open.
 fn change_fd<P: Cpu>(task: &Task<P>, fd: Fd, change: impl FnOnce(&Arc<Dentry<P>>) -> Result<AttrChange>) -> Result<()> {
     let file = open_file(task, fd)?;
-    let (fs, credentials) = (task.process().fs(), task.credentials());
+    let (fs, credentials) = (task.fs(), task.credentials());
     fs.at_cwd(&credentials).set_attr(file.place(), &change(file.place())?)
 }
 
@@ -216,8 +216,8 @@ pub(crate) fn ftruncate<P: Cpu>(task: &mut Task<P>, fd: Fd, to: Offset) -> Resul
 
 pub(crate) fn umask<P: Cpu>(task: &mut Task<P>, mask: Mode) -> Result<u32> {
     let new = types::Mode::from_bits_truncate(mask.0 & 0o777);
-    let old = task.process().fs().umask;
-    task.process().change_fs(|fs| fs.umask = new);
+    let old = task.fs().umask;
+    task.change_fs(|fs| fs.umask = new);
     Ok(old.bits())
 }
 

@@ -45,8 +45,8 @@ pub(crate) fn fcntl<P: Cpu>(task: &mut Task<P>, fd: Fd, cmd: Int, arg: Word) -> 
     match u32::try_from(cmd.0).map_err(|_| errno!(INVAL, "unknown command"))? {
         raw::F_DUPFD => install(task, file, FdFlags::empty(), Number(bits)),
         raw::F_DUPFD_CLOEXEC => install(task, file, FdFlags::CLOEXEC, Number(bits)),
-        raw::F_GETFD => Ok(task.process().files().flags(fd)?.bits()),
-        raw::F_SETFD => task.process().files().set_flags(fd, FdFlags::from_bits_truncate(bits)).map(|()| 0),
+        raw::F_GETFD => Ok(task.files().flags(fd)?.bits()),
+        raw::F_SETFD => task.files().set_flags(fd, FdFlags::from_bits_truncate(bits)).map(|()| 0),
         _ if file.flags().contains(OFlags::PATH) => Err(errno!(BADF, "a handle on a place only")),
         raw::F_GETFL => Ok(status_bits(file.flags())),
         raw::F_SETFL => {
@@ -63,7 +63,7 @@ pub(crate) fn ioctl<P: Cpu>(task: &mut Task<P>, fd: Fd, request: Flags, arg: Wor
     match request.0 {
         ioctl::FIOCLEX | ioctl::FIONCLEX => {
             let flags = if request.0 == ioctl::FIOCLEX { FdFlags::CLOEXEC } else { FdFlags::empty() };
-            task.process().files().set_flags(number(fd.0), flags).map(|()| 0)
+            task.files().set_flags(number(fd.0), flags).map(|()| 0)
         }
         ioctl::TIOCGWINSZ => {
             let size = file.ops().window_size()?;
@@ -139,7 +139,7 @@ pub(crate) fn fdatasync<P: Cpu>(task: &mut Task<P>, fd: Fd) -> Result<()> {
 const RANGE_CLOEXEC: u32 = 1 << 2;
 
 pub(crate) fn close_range<P: Cpu>(task: &mut Task<P>, first: Count, last: Count, flags: Flags) -> Result<()> {
-    let files = task.process().files();
+    let files = task.files();
     match flags.0 {
         0 => files.close_range(Number(first.0), Number(last.0)),
         RANGE_CLOEXEC => files.mark_range(Number(first.0), Number(last.0)),

@@ -27,7 +27,7 @@ pub(super) fn number(fd: i32) -> Number {
 }
 
 pub(super) fn file<P: Cpu>(task: &Task<P>, fd: Fd) -> Result<Arc<File<P>>> {
-    task.process().files().get(number(fd.0))
+    task.files().get(number(fd.0))
 }
 
 /// The same, but for a handle on a place only, with which nothing can be done to the file.
@@ -47,7 +47,7 @@ pub(crate) fn read<P: Cpu>(task: &mut Task<P>, fd: Fd, buf: Ptr, count: Len) -> 
 /// Writes; a pipe without readers also sends the signal.
 fn send<P: Cpu>(task: &Task<P>, result: Result<usize>) -> Result<usize> {
     if result.as_ref().is_err_and(|error| error.is(litebox_core::error::Errno::PIPE)) {
-        super::signals::broken_pipe(task);
+        super::kill::broken_pipe(task);
     }
     result
 }
@@ -161,7 +161,7 @@ pub(super) fn limit<P: Cpu>(task: &Task<P>) -> u32 {
 }
 
 pub(super) fn install<P: Cpu>(task: &Task<P>, file: Arc<File<P>>, flags: FdFlags, least: Number) -> Result<u32> {
-    task.process().files().insert(file, flags, least, limit(task)).map(|fd| fd.0)
+    task.files().insert(file, flags, least, limit(task)).map(|fd| fd.0)
 }
 
 pub(super) fn path<P: Cpu>(path: Path) -> Result<Vec<u8>> {
@@ -184,7 +184,7 @@ pub(super) fn with_dir<P: Cpu, T>(
     act: impl FnOnce(litebox_core::fs::path::At<'_, P>) -> Result<T>,
 ) -> Result<T> {
     let base = dir_of(task, dir, path)?;
-    let (fs, credentials) = (task.process().fs(), task.credentials());
+    let (fs, credentials) = (task.fs(), task.credentials());
     match &base {
         Some(base) => act(fs.at(&credentials, base)),
         None => act(fs.at_cwd(&credentials)),
@@ -211,7 +211,7 @@ pub(crate) fn creat<P: Cpu>(task: &mut Task<P>, name: Path, mode: Mode) -> Resul
 }
 
 pub(crate) fn close<P: Cpu>(task: &mut Task<P>, fd: Fd) -> Result<()> {
-    task.process().files().remove(number(fd.0)).map(drop)
+    task.files().remove(number(fd.0)).map(drop)
 }
 
 pub(crate) fn dup<P: Cpu>(task: &mut Task<P>, fd: Fd) -> Result<u32> {
@@ -221,7 +221,7 @@ pub(crate) fn dup<P: Cpu>(task: &mut Task<P>, fd: Fd) -> Result<u32> {
 
 pub(crate) fn dup2<P: Cpu>(task: &mut Task<P>, old: Fd, new: Fd) -> Result<u32> {
     let (old, new) = (number(old.0), number(new.0));
-    task.process().files().duplicate_to(old, new, FdFlags::empty(), limit(task))?;
+    task.files().duplicate_to(old, new, FdFlags::empty(), limit(task))?;
     Ok(new.0)
 }
 
@@ -230,7 +230,7 @@ pub(crate) fn dup3<P: Cpu>(task: &mut Task<P>, old: Fd, new: Fd, flags: Flags) -
         return Err(errno!(INVAL, "unknown flags, or the same descriptor"));
     }
     let (old, new) = (number(old.0), number(new.0));
-    task.process().files().duplicate_to(old, new, descriptor_flags(open_flags(flags.0)), limit(task))?;
+    task.files().duplicate_to(old, new, descriptor_flags(open_flags(flags.0)), limit(task))?;
     Ok(new.0)
 }
 

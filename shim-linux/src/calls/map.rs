@@ -74,7 +74,7 @@ pub(crate) fn mmap<P: Cpu>(
                 max_prot = max_prot.difference(Prot::WRITE);
             }
             // A file without a name below the root has none in /proc either.
-            let path = task.process().fs().path_of(file.place()).unwrap_or_default();
+            let path = task.fs().path_of(file.place()).unwrap_or_default();
             Backing::Source { source: FileSource::new(&file, path, access)?, index: offset.0 >> PAGE_SHIFT }
         }
     };

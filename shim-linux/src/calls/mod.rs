@@ -7,6 +7,7 @@ pub(crate) mod control;
 pub(crate) mod files;
 pub(crate) mod futex;
 pub(crate) mod ids;
+pub(crate) mod kill;
 pub(crate) mod limits;
 pub(crate) mod map;
 pub(crate) mod names;

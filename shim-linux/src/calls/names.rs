@@ -18,7 +18,7 @@ use litebox_core::mm::user;
 const CWD: DirFd = DirFd(raw::AT_FDCWD);
 
 pub(crate) fn getcwd<P: Cpu>(task: &mut Task<P>, buf: Ptr, size: Len) -> Result<usize> {
-    let fs = task.process().fs();
+    let fs = task.fs();
     let mut name = fs.path_of(&fs.cwd)?;
     name.try_reserve(1).map_err(|_| errno!(NOMEM))?;
     name.push(0);
@@ -33,9 +33,9 @@ fn change_to<P: Cpu>(task: &Task<P>, place: Arc<Dentry<P>>) -> Result<()> {
     if !place.is_dir() {
         return Err(errno!(NOTDIR));
     }
-    let (fs, credentials) = (task.process().fs(), task.credentials());
+    let (fs, credentials) = (task.fs(), task.credentials());
     fs.at_cwd(&credentials).may(&place, types::Access::EXEC)?;
-    task.process().change_fs(|fs| fs.cwd = place);
+    task.change_fs(|fs| fs.cwd = place);
     Ok(())
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn chroot<P: Cpu>(task: &mut Task<P>, name: Path) -> Result<()> {
     if !task.credentials().privileged {
         return Err(errno!(PERM, "only root may"));
     }
-    task.process().change_fs(|fs| fs.root = place);
+    task.change_fs(|fs| fs.root = place);
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use litebox_core::fs::types::{Mode, NewNode};
 pub(super) fn install_two<P: Cpu>(task: &Task<P>, files: [Arc<File<P>>; 2], flags: FdFlags, fds: Ptr) -> Result<()> {
     let [first, second] = files;
     let first = install(task, first, flags, Number(0))?;
-    let table = task.process().files();
+    let table = task.files();
     let told = match install(task, second, flags, Number(0)) {
         Ok(second) => put::<P, 8>(fds.0, &[first, second]).inspect_err(|_| drop(table.remove(Number(second)))),
         Err(error) => Err(error),

@@ -127,7 +127,7 @@ fn wait<P: Cpu>(task: &Task<P>, entries: &mut [Entry<P>], patience: Patience) ->
 
 /// The file behind a descriptor to wait for.
 fn file<P: Cpu>(task: &Task<P>, fd: i32) -> Option<Arc<File<P>>> {
-    task.process().files().get(number(fd)).ok().filter(|file| !file.flags().contains(OFlags::PATH))
+    task.files().get(number(fd)).ok().filter(|file| !file.flags().contains(OFlags::PATH))
 }
 
 /// Room for `count` entries, charged.

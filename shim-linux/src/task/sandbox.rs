@@ -6,9 +6,12 @@ use crate::machine::Machine;
 use crate::shared::Shared;
 use crate::signal::Cpu;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
+use litebox_core::errno;
+use litebox_core::error::Result;
 use litebox_core::quota::Quota;
 use litebox_core::sync::{Futexes, Mutex};
 
@@ -119,6 +122,20 @@ impl<P: Cpu> Sandbox<P> {
     /// The process with the lowest id from `from` on, zombies included.
     pub fn next_process(&self, from: u32) -> Option<Arc<Process<P>>> {
         self.tree.lock().nodes.range(from..).next().map(|(_, node)| Arc::clone(&node.process))
+    }
+
+    /// The processes, zombies included, that `matches`.
+    ///
+    /// # Errors
+    /// `NOMEM`.
+    pub(crate) fn select(&self, matches: impl Fn(&Process<P>) -> bool) -> Result<Vec<Arc<Process<P>>>> {
+        let tree = self.tree.lock();
+        let mut found = Vec::new();
+        for node in tree.nodes.values().filter(|node| matches(&node.process)) {
+            found.try_reserve(1).map_err(|_| errno!(NOMEM))?;
+            found.push(Arc::clone(&node.process));
+        }
+        Ok(found)
     }
 
     /// The last id that was given to a task.
