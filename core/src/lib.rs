@@ -26,8 +26,10 @@
 extern crate alloc;
 
 pub mod error;
+pub mod event;
 pub mod fs;
 pub mod mm;
 pub mod platform;
 pub mod quota;
 pub mod sync;
+pub mod time;

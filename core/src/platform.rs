@@ -8,6 +8,8 @@
 //! be called with library-OS locks held unless they say that they sleep.
 
 use crate::mm::{GuestAddr, Prot};
+use crate::time::Timers;
+use alloc::sync::Arc;
 use core::sync::atomic::AtomicU32;
 use core::time::Duration;
 
@@ -113,6 +115,16 @@ pub trait Clock {
     fn monotonic() -> Duration;
     /// Since 1970-01-01 UTC. `CLOCK_REALTIME` of the host.
     fn realtime() -> Duration;
+
+    /// Has [`Timers::run`] called once, no earlier than `at` of the monotonic clock, in a context that may sleep. A new time for the
+    /// same `timers` replaces the one that has not come. Called under a leaf lock; does not sleep.
+    ///
+    /// A host that cannot, which does nothing, has timers expire only when somebody looks.
+    fn call_at(_at: Duration, _timers: &Arc<Timers<Self>>)
+    where
+        Self: Platform,
+    {
+    }
 }
 
 /// Random numbers.

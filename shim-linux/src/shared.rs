@@ -1,20 +1,48 @@
-//! What the processes of a sandbox share beside files: numbers of what is in no directory.
+//! What the processes of a sandbox share beside files: timers, and numbers of what is in no directory.
 
+use alloc::sync::Arc;
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use litebox_core::fs::types::{DeviceId, InodeId};
+use litebox_core::platform::Platform;
+use litebox_core::sync::Mutex;
+use litebox_core::time::Timers;
 
 /// The device of what is in no directory. Linux numbers such file systems from 0:1 on; any that no mount has will do.
 const ANONYMOUS: DeviceId = DeviceId { major: 0, minor: 0xfffff };
 
 /// One sandbox's share.
-#[derive(Debug, Default)]
-pub(crate) struct Shared {
+pub(crate) struct Shared<P: Platform> {
     inodes: AtomicU64,
+    timers: Arc<Timers<P>>,
+    nesting: Mutex<P, ()>,
 }
 
-impl Shared {
+impl<P: Platform> fmt::Debug for Shared<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("inodes", &self.inodes).finish_non_exhaustive()
+    }
+}
+
+impl<P: Platform> Default for Shared<P> {
+    fn default() -> Self {
+        Self { inodes: AtomicU64::new(0), timers: Timers::new(), nesting: Mutex::<P, _>::new(()) }
+    }
+}
+
+impl<P: Platform> Shared<P> {
     /// An inode number for a pipe or another thing without a name.
     pub(crate) fn new_inode(&self) -> InodeId {
         InodeId { device: ANONYMOUS, number: self.inodes.fetch_add(1, Ordering::Relaxed).saturating_add(1) }
+    }
+
+    /// What is to happen at a time.
+    pub(crate) fn timers(&self) -> &Arc<Timers<P>> {
+        &self.timers
+    }
+
+    /// Held by whoever adds an epoll set to another.
+    pub(crate) fn nesting(&self) -> &Mutex<P, ()> {
+        &self.nesting
     }
 }

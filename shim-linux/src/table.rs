@@ -11,7 +11,7 @@
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
-    attributes, control, files, futex, ids, limits, map, names, pipe, poll, signals, sigwait, stat, task, time, timer,
+    attributes, control, event, files, futex, ids, limits, map, names, pipe, poll, signals, sigwait, stat, task, time, timer,
 };
 use crate::calls::{kill, process, wait};
 use crate::signal::Cpu;
@@ -339,7 +339,7 @@ syscalls! {
     210 io_cancel () = None [NOSYS, "not supported yet"];
     211 get_thread_area () = None [NOSYS, "Linux has it no more"];
     212 lookup_dcookie () = None [NOSYS, "Linux has it no more"];
-    213 epoll_create (size: Int) = None [NOSYS, "not supported yet"];
+    213 epoll_create (size: Int) = Full [event::epoll_create, No];
     214 epoll_ctl_old () = None [NOSYS, "Linux has it no more"];
     215 epoll_wait_old () = None [NOSYS, "Linux has it no more"];
     216 remap_file_pages () = None [NOSYS, "not supported yet"];
@@ -358,8 +358,8 @@ syscalls! {
     229 clock_getres (clock: Int, res: Ptr) = Partial [time::clock_getres, No, "process and thread CPU clocks are EINVAL"];
     230 clock_nanosleep (clock: Int, flags: Flags, req: Ptr, rem: Ptr) = Partial [time::clock_nanosleep, Block, "process CPU clocks are EINVAL"];
     231 exit_group (status: Int) = Full [task::exit_group, No];
-    232 epoll_wait (fd: Fd, events: Ptr, max: Int, timeout: Int) = None [NOSYS, "not supported yet"];
-    233 epoll_ctl (epfd: Fd, op: Int, fd: Fd, event: Ptr) = None [NOSYS, "not supported yet"];
+    232 epoll_wait (fd: Fd, events: Ptr, max: Int, timeout: Int) = Full [event::epoll_wait, No];
+    233 epoll_ctl (epfd: Fd, op: Int, fd: Fd, event: Ptr) = Partial [event::epoll_ctl, No, "EPOLLEXCLUSIVE wakes all waiters; EPOLLWAKEUP has no effect"];
     234 tgkill (pid: Pid, tid: Pid, sig: Sig) = Full [kill::tgkill, No];
     235 utimes (path: Path, times: Ptr) = Full [attributes::utimes, No];
     236 vserver () = None [NOSYS, "Linux has it no more"];
@@ -407,17 +407,17 @@ syscalls! {
     278 vmsplice () = None [NOSYS, "not supported yet"];
     279 move_pages () = None [NOSYS, "not supported yet"];
     280 utimensat (dir: DirFd, path: Path, times: Ptr, flags: Flags) = Full [attributes::utimensat, No];
-    281 epoll_pwait () = None [NOSYS, "not supported yet"];
+    281 epoll_pwait (fd: Fd, events: Ptr, max: Int, timeout: Int, mask: Ptr, size: Len) = Full [event::epoll_pwait, No];
     282 signalfd () = None [NOSYS, "not supported yet"];
-    283 timerfd_create () = None [NOSYS, "not supported yet"];
-    284 eventfd () = None [NOSYS, "not supported yet"];
+    283 timerfd_create (clock: Int, flags: Flags) = Partial [event::timerfd_create, No, "CLOCK_REALTIME_ALARM and CLOCK_BOOTTIME_ALARM are EPERM"];
+    284 eventfd (count: Count) = Full [event::eventfd, No];
     285 fallocate () = None [NOSYS, "not supported yet"];
-    286 timerfd_settime () = None [NOSYS, "not supported yet"];
-    287 timerfd_gettime () = None [NOSYS, "not supported yet"];
+    286 timerfd_settime (fd: Fd, flags: Flags, new: Ptr, old: Ptr) = Partial [event::timerfd_settime, No, "TFD_TIMER_CANCEL_ON_SET has no effect; a change of the real-time clock does not move a timer"];
+    287 timerfd_gettime (fd: Fd, now: Ptr) = Full [event::timerfd_gettime, No];
     288 accept4 () = None [NOSYS, "not supported yet"];
     289 signalfd4 () = None [NOSYS, "not supported yet"];
-    290 eventfd2 (count: Count, flags: Flags) = None [NOSYS, "not supported yet"];
-    291 epoll_create1 (flags: Flags) = None [NOSYS, "not supported yet"];
+    290 eventfd2 (count: Count, flags: Flags) = Full [event::eventfd2, No];
+    291 epoll_create1 (flags: Flags) = Full [event::epoll_create1, No];
     292 dup3 (old: Fd, new: Fd, flags: Flags) = Full [files::dup3, No];
     293 pipe2 (fds: Ptr, flags: Flags) = Partial [pipe::pipe2, No, "O_DIRECT is accepted and does not keep packets apart"];
     294 inotify_init1 () = None [NOSYS, "not supported yet"];
@@ -479,7 +479,7 @@ syscalls! {
     438 pidfd_getfd () = None [NOSYS, "not supported yet"];
     439 faccessat2 (dir: DirFd, path: Path, mode: Int, flags: Flags) = Full [attributes::faccessat2, No];
     440 process_madvise () = None [NOSYS, "not supported yet"];
-    441 epoll_pwait2 () = None [NOSYS, "not supported yet"];
+    441 epoll_pwait2 (fd: Fd, events: Ptr, max: Int, timeout: Ptr, mask: Ptr, size: Len) = Full [event::epoll_pwait2, No];
     442 mount_setattr () = None [NOSYS, "not supported yet"];
     443 quotactl_fd () = None [PERM, "a sandbox does not change its host"];
     444 landlock_create_ruleset () = None [NOSYS, "not supported yet"];

@@ -10,36 +10,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use litebox_core::platform::Platform;
 use litebox_core::sync::Mutex;
+use litebox_core::time::Setting;
 
 /// A [`Timers::next`] that does not come.
 const NEVER: u64 = u64::MAX;
-
-/// When a timer expires next, on the monotonic clock, and after how long again; zero is not again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Setting {
-    pub(crate) at: Option<Duration>,
-    pub(crate) every: Duration,
-}
-
-impl Setting {
-    /// Moves on if it expires at `now`; says how many times it did.
-    fn expire(&mut self, now: Duration) -> u64 {
-        let Some(at) = self.at.filter(|at| *at <= now) else { return 0 };
-        if self.every.is_zero() {
-            self.at = None;
-            return 1;
-        }
-        let times = now.saturating_sub(at).as_nanos().checked_div(self.every.as_nanos()).unwrap_or(0).saturating_add(1);
-        let passed = times.saturating_mul(self.every.as_nanos());
-        self.at = u64::try_from(passed).ok().and_then(|passed| at.checked_add(Duration::from_nanos(passed)));
-        u64::try_from(times).unwrap_or(u64::MAX)
-    }
-
-    /// What is left of it at `now`. Not zero while it has not expired.
-    pub(crate) fn left(&self, now: Duration) -> Duration {
-        self.at.map_or(Duration::ZERO, |at| at.saturating_sub(now).max(Duration::from_nanos(1)))
-    }
-}
 
 /// The timers of a process.
 pub(crate) struct Timers<P: Platform> {
@@ -103,23 +77,5 @@ impl<P: Platform> Timers<P> {
             // A standard signal never finds the queue full.
             let _ = process.send(Info::new(Signal::ALRM, Info::SI_KERNEL, Origin::None));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_late_timer_counts_what_was_missed_and_keeps_its_beat() {
-        let seconds = Duration::from_secs;
-        let mut timer = Setting { at: Some(seconds(10)), every: seconds(3) };
-        assert_eq!(timer.expire(seconds(9)), 0);
-        assert_eq!((timer.expire(seconds(10)), timer.at), (1, Some(seconds(13))));
-        assert_eq!((timer.expire(seconds(20)), timer.at), (3, Some(seconds(22))));
-        assert_eq!(timer.left(seconds(21)), seconds(1));
-        assert_eq!(timer.left(seconds(30)), Duration::from_nanos(1));
-        let mut once = Setting { at: Some(seconds(1)), every: Duration::ZERO };
-        assert_eq!((once.expire(seconds(5)), once.at, once.left(seconds(5))), (1, None, Duration::ZERO));
     }
 }

@@ -239,6 +239,10 @@ impl<P: Platform> FileOps<P> for StreamOps<P> {
         self.file.poll(watcher)
     }
 
+    fn pollable(&self) -> bool {
+        !self.file.seekable()
+    }
+
     fn window_size(&self) -> Result<WindowSize> {
         self.file.window_size()
     }

@@ -220,6 +220,14 @@ pub trait FileOps<P: Platform>: Send + Sync + fmt::Debug {
     fn poll(&self, _watcher: Option<&Arc<WaitQueue<P>>>) -> Ready {
         Ready::IN | Ready::OUT
     }
+    /// Whether it can be waited for at all, as epoll(7) needs it; what cannot is always ready.
+    fn pollable(&self) -> bool {
+        false
+    }
+    /// This, for calls that are for one kind of file only.
+    fn into_any(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
     /// Bytes that can be read without waiting (`FIONREAD`).
     fn readable_bytes(&self) -> Result<u64> {
         Err(errno!(NOTTY))

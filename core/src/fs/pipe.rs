@@ -357,6 +357,10 @@ impl<P: Platform> FileOps<P> for End<P> {
         ready
     }
 
+    fn pollable(&self) -> bool {
+        true
+    }
+
     fn readable_bytes(&self) -> Result<u64> {
         Ok(u64::try_from(self.pipe.ring.lock().len).unwrap_or(0))
     }

@@ -9,7 +9,7 @@ pub mod order;
 mod queue;
 
 pub use futex::{FutexKey, Futexes, Waiting};
-pub use queue::WaitQueue;
+pub use queue::{WaitQueue, Woken};
 
 use crate::platform::Wait;
 

@@ -5,20 +5,28 @@
 
 use crate::error::{Error, Result};
 use crate::platform::{Wait, WaitMode, Wakeup};
+use alloc::sync::Weak;
 use core::fmt;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
+/// What else happens when a queue is woken. Called with the locks of whoever wakes: takes leaf locks only, and does not sleep.
+pub trait Woken: Send + Sync {
+    /// The queue was woken.
+    fn woken(&self);
+}
+
 /// Tasks that wait for one condition. `P` is the platform.
 pub struct WaitQueue<P> {
     wakes: AtomicU32,
+    also: Option<Weak<dyn Woken>>,
     platform: PhantomData<fn() -> P>,
 }
 
 impl<P> Default for WaitQueue<P> {
     fn default() -> Self {
-        Self { wakes: AtomicU32::new(0), platform: PhantomData }
+        Self { wakes: AtomicU32::new(0), also: None, platform: PhantomData }
     }
 }
 
@@ -33,6 +41,12 @@ impl<P: Wait> WaitQueue<P> {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A queue whose wakes also reach `also`.
+    #[must_use]
+    pub fn telling(also: Weak<dyn Woken>) -> Self {
+        Self { also: Some(also), ..Self::default() }
     }
 
     /// Sleeps until `condition` gives a value; looks at it at least once, and after every wake.
@@ -74,5 +88,8 @@ impl<P: Wait> WaitQueue<P> {
     pub fn wake_all(&self) {
         self.wakes.fetch_add(1, Ordering::Release);
         P::wake(&self.wakes);
+        if let Some(also) = self.also.as_ref().and_then(Weak::upgrade) {
+            also.woken();
+        }
     }
 }

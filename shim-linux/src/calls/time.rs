@@ -51,7 +51,7 @@ pub(super) fn read<P: Cpu>(addr: GuestAddr) -> Result<Duration> {
     decode(take::<P, Wire, 16>(addr)?)
 }
 
-fn decode([seconds, nanos]: Wire) -> Result<Duration> {
+pub(super) fn decode([seconds, nanos]: Wire) -> Result<Duration> {
     let seconds = u64::try_from(seconds).ok();
     let nanos = u32::try_from(nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
     match (seconds, nanos) {

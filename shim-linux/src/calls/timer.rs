@@ -4,12 +4,12 @@ use super::{put, take};
 use crate::args::{Count, Int, Ptr};
 use crate::signal::Cpu;
 use crate::task::Task;
-use crate::timer::Setting;
 use core::time::Duration;
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::mm::GuestAddr;
+use litebox_core::time::Setting;
 
 /// `struct itimerval`: seconds and microseconds of the interval, then of the time left.
 type Wire = [i64; 4];

@@ -23,7 +23,7 @@ pub struct Sandbox<P: Cpu> {
     /// Bit `n` is set once unsupported call `n` was named.
     named: [AtomicU64; 8],
     futexes: Futexes<P>,
-    shared: Shared,
+    shared: Shared<P>,
     pub(super) tree: Mutex<P, Tree<P>>,
 }
 
@@ -93,7 +93,7 @@ impl<P: Cpu> Sandbox<P> {
     }
 
     /// What its processes share beside files.
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Shared<P> {
         &self.shared
     }
 

@@ -7,14 +7,16 @@
 
 mod cpu;
 pub mod memory;
+mod timer;
 mod wait;
 
 pub use memory::{HostedFrame, HostedSpace, enter};
 pub use wait::Interrupter;
 
 use litebox_core::platform::{Clock, Entropy, Log, Platform};
+use litebox_core::time::Timers;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The platform.
@@ -31,6 +33,10 @@ impl Clock for Hosted {
 
     fn realtime() -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn call_at(at: Duration, timers: &Arc<Timers<Self>>) {
+        timer::call_at(at, timers);
     }
 }
 

@@ -1,5 +1,6 @@
 //! System calls, made through the dispatcher as a guest makes them. A file for each family.
 
+mod event;
 mod futex;
 mod guest;
 mod names;
