@@ -65,6 +65,10 @@ pub fn dispatch<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume<P> {
     match core::mem::take(&mut task.after) {
         After::Return => {}
         After::End(end) => return Resume::End(task.leave(end)),
+        After::Exec(start) => {
+            *regs = *start;
+            return Resume::Exec;
+        }
         After::Spawn(unborn) => return Resume::Spawn(unborn.into_spawn(regs)),
         After::SignalReturn => {
             if let Err(end) = signal_return(task, regs) {

@@ -13,7 +13,7 @@ use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Off
 use crate::calls::{
     attributes, control, event, files, futex, ids, limits, map, names, pipe, poll, signals, sigwait, stat, task, time, timer,
 };
-use crate::calls::{kill, process, wait};
+use crate::calls::{exec, kill, process, wait};
 use crate::signal::Cpu;
 use crate::task::Task;
 use litebox_core::error::{Errno, Result};
@@ -185,7 +185,7 @@ syscalls! {
      56 clone (flags: Word, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) = Partial [process::clone, Always, "namespaces are EPERM, CLONE_PIDFD is EINVAL"];
      57 fork () = Full [process::fork, Always];
      58 vfork () = Full [process::vfork, Always];
-     59 execve (path: Path, argv: Ptr, envp: Ptr) = None [NOSYS, "not supported yet"];
+     59 execve (path: Path, argv: Ptr, envp: Ptr) = Partial [exec::execve, No, "set-user-ID and set-group-ID bits have no effect"];
      60 exit (status: Int) = Full [task::exit, No];
      61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = Partial [wait::wait4, IfAsked, "the usage is all zero"];
      62 kill (pid: Pid, sig: Sig) = Full [kill::kill, No];
@@ -399,7 +399,7 @@ syscalls! {
     270 pselect6 (nfds: Int, r: Ptr, w: Ptr, e: Ptr, timeout: Ptr, mask: Ptr) = Full [poll::pselect6, NoHandler];
     271 ppoll (fds: Ptr, nfds: Count, timeout: Ptr, mask: Ptr, size: Len) = Full [poll::ppoll, NoHandler];
     272 unshare (flags: Word) = Partial [process::unshare, No, "namespaces are EPERM"];
-    273 set_robust_list (head: Ptr, len: Len) = Partial [task::set_robust_list, No, "kept, and not walked at the end"];
+    273 set_robust_list (head: Ptr, len: Len) = Full [task::set_robust_list, No];
     274 get_robust_list (pid: Pid, head: Ptr, len: Ptr) = Partial [futex::get_robust_list, No, "of the calling thread only"];
     275 splice () = None [NOSYS, "not supported yet"];
     276 tee () = None [NOSYS, "not supported yet"];
@@ -448,7 +448,7 @@ syscalls! {
     319 memfd_create (name: Path, flags: Flags) = None [NOSYS, "not supported yet"];
     320 kexec_file_load () = None [PERM, "a sandbox does not change its host"];
     321 bpf () = None [NOSYS, "no programs run in the kernel for a guest"];
-    322 execveat (dir: DirFd, path: Path, argv: Ptr, envp: Ptr, flags: Flags) = None [NOSYS, "not supported yet"];
+    322 execveat (dir: DirFd, path: Path, argv: Ptr, envp: Ptr, flags: Flags) = Partial [exec::execveat, No, "set-user-ID and set-group-ID bits have no effect"];
     323 userfaultfd () = None [NOSYS, "not supported yet"];
     324 membarrier () = None [NOSYS, "not supported yet"];
     325 mlock2 (addr: Ptr, len: Len, flags: Flags) = Partial [map::mlock2, No, "accepted without effect: pages are never swapped out"];

@@ -5,6 +5,7 @@
 pub(crate) mod attributes;
 pub(crate) mod control;
 pub(crate) mod event;
+pub(crate) mod exec;
 pub(crate) mod files;
 pub(crate) mod futex;
 pub(crate) mod ids;

@@ -59,7 +59,7 @@ impl<'a, P: Cpu> Request<'a, P> {
         let process = task.process();
         let (ids, limit) = process.with(|state| (state.ids, state.limit(raw::RLIMIT_STACK)));
         Self {
-            fs: process.fs(),
+            fs: task.fs(),
             credentials: task.credentials(),
             ids,
             limits: StackLimits { stack: limit.map_or(u64::MAX, |limit| limit.soft) },
@@ -86,6 +86,8 @@ pub struct Prepared<P: Platform> {
     pub exec: Exec<P>,
     /// The name that its task gets, NUL-padded.
     pub name: [u8; NAME_BYTES],
+    /// Whether it was named by a script.
+    pub is_script: bool,
     /// Whether its files may be read by whoever runs it; if not, others may not look into it (`PR_SET_DUMPABLE`).
     pub dumpable: bool,
 }
@@ -217,7 +219,7 @@ fn load<P: Cpu>(
         stack: started.regs.sp,
         auxv: Arc::from(started.auxv),
     };
-    Ok(Prepared { mm, regs: started.regs, exec, name: task_name(name), dumpable: readable })
+    Ok(Prepared { mm, regs: started.regs, exec, name: task_name(name), is_script: !front.is_empty(), dumpable: readable })
 }
 
 /// The pages of a program's file.

@@ -68,7 +68,7 @@ impl<P: Cpu> Task<P> {
     }
 
     /// Stores 0 where somebody waits for its end, and wakes one. See `set_tid_address(2)`.
-    fn clear_tid(&mut self) {
+    pub(super) fn clear_tid(&mut self) {
         let addr = mem::take(&mut self.clear_tid);
         if addr != GuestAddr::default() && self.mm.poke(addr, &[0; 4]).is_ok() {
             self.wake_one(addr);
@@ -82,7 +82,7 @@ impl<P: Cpu> Task<P> {
     }
 
     /// Releases the futexes that it holds and has listed. The list is the guest's: each step may lead anywhere.
-    fn release_robust(&mut self) {
+    pub(super) fn release_robust(&mut self) {
         let head = mem::take(&mut self.robust_list);
         if head != GuestAddr::default() {
             // What cannot be read ends the list, as in Linux.

@@ -7,6 +7,7 @@
 //! task's `pending`; its `carrier`, under which it is kicked. Nothing is held while a task sleeps.
 //! Sources: Linux kernel/fork.c, kernel/exit.c, kernel/signal.c.
 
+mod exec;
 mod exit;
 mod post;
 mod process;

@@ -4,6 +4,7 @@ use super::process::{FsShared, Process};
 use super::sandbox::Sandbox;
 use super::spawn::{Spawned, Unborn, Vfork};
 use super::tree::Node;
+use crate::regs::Regs;
 use crate::signal::{AltStack, Cpu, Info, Pending, SigSet};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -76,7 +77,6 @@ impl<P: Cpu> TaskShared<P> {
     }
 
     /// Gives it another id: execve(2) makes its caller the first task of the process.
-    #[expect(dead_code, reason = "execve(2) comes next")]
     pub(super) fn set_tid(&self, tid: u32) {
         self.tid.store(tid, Ordering::Relaxed);
     }
@@ -126,7 +126,6 @@ impl<P: Cpu> TaskShared<P> {
     }
 
     /// Makes it end by itself, its process going on.
-    #[expect(dead_code, reason = "execve(2) comes next")]
     pub(super) fn doom(&self) {
         self.doomed.store(true, Ordering::Release);
         self.with_pending(|_| ());
@@ -196,6 +195,8 @@ pub(crate) enum After<P: Cpu> {
     End(End),
     /// Give a new task a carrier.
     Spawn(Box<Unborn<P>>),
+    /// Go on in another program, with these registers.
+    Exec(Box<Regs>),
 }
 
 /// How far a task's life is.
