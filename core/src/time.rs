@@ -31,10 +31,12 @@ impl Setting {
             self.at = None;
             return 1;
         }
-        let times = now.saturating_sub(at).as_nanos().checked_div(self.every.as_nanos()).unwrap_or(0).saturating_add(1);
-        let passed = times.saturating_mul(self.every.as_nanos());
-        self.at = u64::try_from(passed).ok().and_then(|passed| at.checked_add(Duration::from_nanos(passed)));
-        u64::try_from(times).unwrap_or(u64::MAX)
+        // In 64 bits, which last for 584 years: a kernel has no division of 128.
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let times = nanos(now.saturating_sub(at)).checked_div(nanos(self.every)).unwrap_or(0).saturating_add(1);
+        let passed = times.saturating_mul(nanos(self.every));
+        self.at = at.checked_add(Duration::from_nanos(passed));
+        times
     }
 
     /// What is left of it at `now`; not zero while it has not expired.
