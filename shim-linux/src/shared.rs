@@ -1,10 +1,12 @@
-//! What the processes of a sandbox share beside files: timers, and numbers of what is in no directory.
+//! What the processes of a sandbox share beside files: locks on those, timers, numbers of what is in no directory.
 
 use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
+use litebox_core::fs::locks::FileLocks;
 use litebox_core::fs::types::{DeviceId, InodeId};
 use litebox_core::platform::Platform;
+use litebox_core::quota::Quota;
 use litebox_core::sync::Mutex;
 use litebox_core::time::Timers;
 
@@ -16,6 +18,7 @@ pub(crate) struct Shared<P: Platform> {
     inodes: AtomicU64,
     timers: Arc<Timers<P>>,
     nesting: Mutex<P, ()>,
+    locks: Arc<FileLocks<P>>,
 }
 
 impl<P: Platform> fmt::Debug for Shared<P> {
@@ -24,13 +27,13 @@ impl<P: Platform> fmt::Debug for Shared<P> {
     }
 }
 
-impl<P: Platform> Default for Shared<P> {
-    fn default() -> Self {
-        Self { inodes: AtomicU64::new(0), timers: Timers::new(), nesting: Mutex::<P, _>::new(()) }
-    }
-}
-
 impl<P: Platform> Shared<P> {
+    /// Nothing yet. What there will be is charged to `quota`.
+    pub(crate) fn new(quota: &Arc<Quota>) -> Self {
+        let nesting = Mutex::<P, _>::new(());
+        Self { inodes: AtomicU64::new(0), timers: Timers::new(), nesting, locks: FileLocks::new(quota) }
+    }
+
     /// An inode number for a pipe or another thing without a name.
     pub(crate) fn new_inode(&self) -> InodeId {
         InodeId { device: ANONYMOUS, number: self.inodes.fetch_add(1, Ordering::Relaxed).saturating_add(1) }
@@ -39,6 +42,11 @@ impl<P: Platform> Shared<P> {
     /// What is to happen at a time.
     pub(crate) fn timers(&self) -> &Arc<Timers<P>> {
         &self.timers
+    }
+
+    /// Locks on files.
+    pub(crate) fn locks(&self) -> &Arc<FileLocks<P>> {
+        &self.locks
     }
 
     /// Held by whoever adds an epoll set to another.

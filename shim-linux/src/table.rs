@@ -11,7 +11,8 @@
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
-    attributes, control, event, files, futex, ids, limits, map, names, pipe, poll, signals, sigwait, stat, task, time, timer,
+    attributes, dirs, event, fcntl, files, futex, ids, ioctl, limits, map, names, pipe, poll, signals, sigwait, stat, task, time,
+    timer, transfer,
 };
 use crate::calls::{exec, kill, process, wait};
 use crate::signal::Cpu;
@@ -142,7 +143,7 @@ syscalls! {
      13 rt_sigaction (sig: Sig, act: Ptr, oldact: Ptr, size: Len) = Full [signals::rt_sigaction, No];
      14 rt_sigprocmask (how: Int, set: Ptr, oldset: Ptr, size: Len) = Full [signals::rt_sigprocmask, No];
      15 rt_sigreturn () = Full [signals::rt_sigreturn, No];
-     16 ioctl (fd: Fd, request: Flags, arg: Word) = Partial [control::ioctl, No, "FIOCLEX, FIONCLEX, TIOCGWINSZ, FIONREAD; others are ENOTTY"];
+     16 ioctl (fd: Fd, request: Flags, arg: Word) = Partial [ioctl::ioctl, IfAsked, "FIOCLEX, FIONCLEX, FIONBIO, FIOASYNC, FIONREAD, FIGETBSZ; of terminals TIOCGWINSZ, and TCGETS, TCSETS, TIOCGPGRP, TIOCSPGRP, TIOCGSID, TIOCSCTTY, TIOCNOTTY, TCFLSH, TCSBRK, TCXONC, which show an ordinary terminal and change nothing; others are ENOTTY"];
      17 pread64 (fd: Fd, buf: Ptr, count: Len, offset: Offset) = Full [files::pread64, IfAsked];
      18 pwrite64 (fd: Fd, buf: Ptr, count: Len, offset: Offset) = Full [files::pwrite64, IfAsked];
      19 readv (fd: Fd, iov: Ptr, iovcnt: Len) = Full [files::readv, IfAsked];
@@ -152,7 +153,7 @@ syscalls! {
      23 select (nfds: Int, r: Ptr, w: Ptr, e: Ptr, timeout: Ptr) = Full [poll::select, NoHandler];
      24 sched_yield () = Partial [task::sched_yield, No, "returns at once"];
      25 mremap (old: Ptr, old_size: Len, new_size: Len, flags: Word, new: Ptr) = Partial [map::mremap, No, "MREMAP_DONTUNMAP is EINVAL"];
-     26 msync (addr: Ptr, length: Len, flags: Int) = None [NOSYS, "not supported yet"];
+     26 msync (addr: Ptr, length: Len, flags: Int) = Full [transfer::msync, No];
      27 mincore (addr: Ptr, length: Len, vec: Ptr) = Full [map::mincore, No];
      28 madvise (addr: Ptr, length: Len, advice: Int) = Partial [map::madvise, No, "advice about huge pages, merging and dumping is accepted without effect; MADV_REMOVE is EINVAL"];
      29 shmget () = None [NOSYS, "not supported yet"];
@@ -166,7 +167,7 @@ syscalls! {
      37 alarm (seconds: Count) = Partial [timer::alarm, No, "rings when a task of the process next enters or leaves a call"];
      38 setitimer (which: Int, new: Ptr, old: Ptr) = Partial [timer::setitimer, No, "ITIMER_VIRTUAL and ITIMER_PROF are EINVAL; rings when a task of the process next enters or leaves a call"];
      39 getpid () = Full [ids::getpid, No];
-     40 sendfile (out: Fd, input: Fd, offset: Ptr, count: Len) = None [NOSYS, "not supported yet"];
+     40 sendfile (out: Fd, input: Fd, offset: Ptr, count: Len) = Partial [transfer::sendfile, IfAsked, "copies through a buffer"];
      41 socket (domain: Int, kind: Int, protocol: Int) = None [NOSYS, "not supported yet"];
      42 connect (fd: Fd, addr: Ptr, len: Int) = None [NOSYS, "not supported yet"];
      43 accept (fd: Fd, addr: Ptr, len: Ptr) = None [NOSYS, "not supported yet"];
@@ -198,13 +199,13 @@ syscalls! {
      69 msgsnd () = None [NOSYS, "not supported yet"];
      70 msgrcv () = None [NOSYS, "not supported yet"];
      71 msgctl () = None [NOSYS, "not supported yet"];
-     72 fcntl (fd: Fd, cmd: Int, arg: Word) = Partial [control::fcntl, No, "F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL"];
-     73 flock (fd: Fd, operation: Int) = None [NOSYS, "not supported yet"];
-     74 fsync (fd: Fd) = Full [control::fsync, No];
-     75 fdatasync (fd: Fd) = Full [control::fdatasync, No];
+     72 fcntl (fd: Fd, cmd: Int, arg: Word) = Partial [fcntl::fcntl, IfAsked, "owners and signals of F_SETOWN, F_SETSIG have no effect; F_SETLEASE, F_NOTIFY and hints are EINVAL; F_SETPIPE_SZ above 65536 is EPERM"];
+     73 flock (fd: Fd, operation: Int) = Full [fcntl::flock, IfAsked];
+     74 fsync (fd: Fd) = Full [transfer::fsync, No];
+     75 fdatasync (fd: Fd) = Full [transfer::fdatasync, No];
      76 truncate (path: Path, length: Offset) = Full [attributes::truncate, No];
      77 ftruncate (fd: Fd, length: Offset) = Full [attributes::ftruncate, No];
-     78 getdents (fd: Fd, dirents: Ptr, count: Count) = None [NOSYS, "not supported yet"];
+     78 getdents (fd: Fd, dirents: Ptr, count: Count) = Full [dirs::getdents, No];
      79 getcwd (buf: Ptr, size: Len) = Full [names::getcwd, No];
      80 chdir (path: Path) = Full [names::chdir, No];
      81 fchdir (fd: Fd) = Full [names::fchdir, No];
@@ -288,7 +289,7 @@ syscalls! {
     159 adjtimex () = None [PERM, "a sandbox does not change its host"];
     160 setrlimit (resource: Count, limit: Ptr) = Partial [limits::setrlimit, No, "kept; RLIMIT_STACK and the argument limit are enforced"];
     161 chroot (path: Path) = Full [names::chroot, No];
-    162 sync () = None [NOSYS, "not supported yet"];
+    162 sync () = Full [transfer::sync, No];
     163 acct () = None [PERM, "a sandbox does not change its host"];
     164 settimeofday () = None [PERM, "a sandbox does not change its host"];
     165 mount (source: Path, target: Path, kind: Ptr, flags: Word, data: Ptr) = None [NOSYS, "not supported yet"];
@@ -313,7 +314,7 @@ syscalls! {
     184 tuxcall () = None [NOSYS, "Linux has it no more"];
     185 security () = None [NOSYS, "Linux has it no more"];
     186 gettid () = Full [ids::gettid, No];
-    187 readahead () = None [NOSYS, "not supported yet"];
+    187 readahead (fd: Fd, offset: Offset, count: Len) = Partial [transfer::readahead, No, "reads nothing ahead"];
     188 setxattr (path: Path, name: Ptr, value: Ptr, size: Len, flags: Flags) = Partial [attributes::setxattr, No, "no file has extended attributes: EOPNOTSUPP"];
     189 lsetxattr (path: Path, name: Ptr, value: Ptr, size: Len, flags: Flags) = Partial [attributes::lsetxattr, No, "no file has extended attributes: EOPNOTSUPP"];
     190 fsetxattr (fd: Fd, name: Ptr, value: Ptr, size: Len, flags: Flags) = Partial [attributes::fsetxattr, No, "no file has extended attributes: EOPNOTSUPP"];
@@ -343,11 +344,11 @@ syscalls! {
     214 epoll_ctl_old () = None [NOSYS, "Linux has it no more"];
     215 epoll_wait_old () = None [NOSYS, "Linux has it no more"];
     216 remap_file_pages () = None [NOSYS, "not supported yet"];
-    217 getdents64 (fd: Fd, dirents: Ptr, count: Count) = Full [control::getdents64, No];
+    217 getdents64 (fd: Fd, dirents: Ptr, count: Count) = Full [dirs::getdents64, No];
     218 set_tid_address (tid: Ptr) = Full [task::set_tid_address, No];
     219 restart_syscall () = None [NOSYS, "not supported yet"];
     220 semtimedop () = None [NOSYS, "not supported yet"];
-    221 fadvise64 (fd: Fd, offset: Offset, len: Len, advice: Int) = None [NOSYS, "not supported yet"];
+    221 fadvise64 (fd: Fd, offset: Offset, len: Offset, advice: Int) = Partial [transfer::fadvise64, No, "advice has no effect"];
     222 timer_create () = None [NOSYS, "not supported yet"];
     223 timer_settime () = None [NOSYS, "not supported yet"];
     224 timer_gettime () = None [NOSYS, "not supported yet"];
@@ -403,7 +404,7 @@ syscalls! {
     274 get_robust_list (pid: Pid, head: Ptr, len: Ptr) = Partial [futex::get_robust_list, No, "of the calling thread only"];
     275 splice () = None [NOSYS, "not supported yet"];
     276 tee () = None [NOSYS, "not supported yet"];
-    277 sync_file_range () = None [NOSYS, "not supported yet"];
+    277 sync_file_range (fd: Fd, offset: Offset, len: Offset, flags: Flags) = Full [transfer::sync_file_range, No];
     278 vmsplice () = None [NOSYS, "not supported yet"];
     279 move_pages () = None [NOSYS, "not supported yet"];
     280 utimensat (dir: DirFd, path: Path, times: Ptr, flags: Flags) = Full [attributes::utimensat, No];
@@ -411,7 +412,7 @@ syscalls! {
     282 signalfd () = None [NOSYS, "not supported yet"];
     283 timerfd_create (clock: Int, flags: Flags) = Partial [event::timerfd_create, No, "CLOCK_REALTIME_ALARM and CLOCK_BOOTTIME_ALARM are EPERM"];
     284 eventfd (count: Count) = Full [event::eventfd, No];
-    285 fallocate () = None [NOSYS, "not supported yet"];
+    285 fallocate (fd: Fd, mode: Flags, offset: Offset, len: Offset) = Partial [transfer::fallocate, No, "FALLOC_FL_KEEP_SIZE reserves nothing past the end; other modes than that and FALLOC_FL_PUNCH_HOLE are EOPNOTSUPP"];
     286 timerfd_settime (fd: Fd, flags: Flags, new: Ptr, old: Ptr) = Partial [event::timerfd_settime, No, "TFD_TIMER_CANCEL_ON_SET has no effect; a change of the real-time clock does not move a timer"];
     287 timerfd_gettime (fd: Fd, now: Ptr) = Full [event::timerfd_gettime, No];
     288 accept4 () = None [NOSYS, "not supported yet"];
@@ -421,8 +422,8 @@ syscalls! {
     292 dup3 (old: Fd, new: Fd, flags: Flags) = Full [files::dup3, No];
     293 pipe2 (fds: Ptr, flags: Flags) = Partial [pipe::pipe2, No, "O_DIRECT is accepted and does not keep packets apart"];
     294 inotify_init1 () = None [NOSYS, "not supported yet"];
-    295 preadv (fd: Fd, iov: Ptr, iovcnt: Len, low: Word, high: Word) = None [NOSYS, "not supported yet"];
-    296 pwritev (fd: Fd, iov: Ptr, iovcnt: Len, low: Word, high: Word) = None [NOSYS, "not supported yet"];
+    295 preadv (fd: Fd, iov: Ptr, iovcnt: Len, low: Offset, high: Word) = Full [transfer::preadv, IfAsked];
+    296 pwritev (fd: Fd, iov: Ptr, iovcnt: Len, low: Offset, high: Word) = Full [transfer::pwritev, IfAsked];
     297 rt_tgsigqueueinfo (pid: Pid, tid: Pid, sig: Sig, info: Ptr) = Full [kill::rt_tgsigqueueinfo, No];
     298 perf_event_open () = None [NOSYS, "a sandbox has no hardware counters"];
     299 recvmmsg () = None [NOSYS, "not supported yet"];
@@ -432,7 +433,7 @@ syscalls! {
     303 name_to_handle_at () = None [NOSYS, "not supported yet"];
     304 open_by_handle_at () = None [NOSYS, "not supported yet"];
     305 clock_adjtime () = None [PERM, "a sandbox does not change its host"];
-    306 syncfs () = None [NOSYS, "not supported yet"];
+    306 syncfs (fd: Fd) = Full [transfer::syncfs, No];
     307 sendmmsg () = None [NOSYS, "not supported yet"];
     308 setns () = None [NOSYS, "not supported yet"];
     309 getcpu (cpu: Ptr, node: Ptr) = Partial [task::getcpu, No, "always processor 0 of node 0"];
@@ -445,16 +446,16 @@ syscalls! {
     316 renameat2 (olddir: DirFd, old: Path, newdir: DirFd, new: Path, flags: Flags) = Partial [names::renameat2, No, "RENAME_WHITEOUT is EINVAL"];
     317 seccomp () = None [NOSYS, "not supported yet"];
     318 getrandom (buf: Ptr, len: Len, flags: Flags) = Full [task::getrandom, No];
-    319 memfd_create (name: Path, flags: Flags) = None [NOSYS, "not supported yet"];
+    319 memfd_create (name: Path, flags: Flags) = Partial [fcntl::memfd_create, No, "huge pages are EINVAL"];
     320 kexec_file_load () = None [PERM, "a sandbox does not change its host"];
     321 bpf () = None [NOSYS, "no programs run in the kernel for a guest"];
     322 execveat (dir: DirFd, path: Path, argv: Ptr, envp: Ptr, flags: Flags) = Partial [exec::execveat, No, "set-user-ID and set-group-ID bits have no effect"];
     323 userfaultfd () = None [NOSYS, "not supported yet"];
     324 membarrier () = None [NOSYS, "not supported yet"];
     325 mlock2 (addr: Ptr, len: Len, flags: Flags) = Partial [map::mlock2, No, "accepted without effect: pages are never swapped out"];
-    326 copy_file_range () = None [NOSYS, "not supported yet"];
-    327 preadv2 () = None [NOSYS, "not supported yet"];
-    328 pwritev2 () = None [NOSYS, "not supported yet"];
+    326 copy_file_range (input: Fd, input_offset: Ptr, out: Fd, out_offset: Ptr, count: Len, flags: Flags) = Partial [transfer::copy_file_range, No, "copies between file systems of different types too"];
+    327 preadv2 (fd: Fd, iov: Ptr, iovcnt: Len, low: Offset, high: Word, flags: Flags) = Partial [transfer::preadv2, IfAsked, "RWF_NOWAIT and later flags are EOPNOTSUPP"];
+    328 pwritev2 (fd: Fd, iov: Ptr, iovcnt: Len, low: Offset, high: Word, flags: Flags) = Partial [transfer::pwritev2, IfAsked, "RWF_NOWAIT, RWF_APPEND and later flags are EOPNOTSUPP"];
     329 pkey_mprotect () = None [NOSYS, "not supported yet"];
     330 pkey_alloc () = None [NOSYS, "not supported yet"];
     331 pkey_free () = None [NOSYS, "not supported yet"];
@@ -474,7 +475,7 @@ syscalls! {
     433 fspick () = None [NOSYS, "not supported yet"];
     434 pidfd_open () = None [NOSYS, "not supported yet"];
     435 clone3 (args: Ptr, size: Len) = Partial [process::clone3, Always, "namespaces and set_tid are EPERM, CLONE_INTO_CGROUP is EOPNOTSUPP, CLONE_PIDFD is EINVAL"];
-    436 close_range (first: Count, last: Count, flags: Flags) = Partial [control::close_range, No, "CLOSE_RANGE_UNSHARE is EINVAL"];
+    436 close_range (first: Count, last: Count, flags: Flags) = Full [fcntl::close_range, No];
     437 openat2 (dir: DirFd, path: Path, how: Ptr, size: Len) = None [NOSYS, "not supported yet"];
     438 pidfd_getfd () = None [NOSYS, "not supported yet"];
     439 faccessat2 (dir: DirFd, path: Path, mode: Int, flags: Flags) = Full [attributes::faccessat2, No];

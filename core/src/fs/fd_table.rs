@@ -5,6 +5,7 @@
 //! last drop of a pipe's end or a file may take other locks. Sources: open(2), dup(2), `close_range(2)`; Linux fs/file.c.
 
 use super::file::File;
+use super::locks::FileLocks;
 use crate::platform::Platform;
 use crate::quota::{Charge, Quota};
 use crate::sync::Mutex;
@@ -49,12 +50,22 @@ struct Slots<P: Platform> {
 /// Open descriptors of one process, or of several that share them.
 pub struct FdTable<P: Platform> {
     quota: Arc<Quota>,
+    /// Of which the locks go that the table has on a file whenever it closes a descriptor of that.
+    locks: Option<Arc<FileLocks<P>>>,
     slots: Mutex<P, Slots<P>>,
 }
 
 impl<P: Platform> fmt::Debug for FdTable<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FdTable").finish_non_exhaustive()
+    }
+}
+
+impl<P: Platform> Drop for FdTable<P> {
+    fn drop(&mut self) {
+        if let Some(locks) = &self.locks {
+            locks.release_owner(self.lock_owner());
+        }
     }
 }
 
@@ -100,8 +111,31 @@ impl<P: Platform> FdTable<P> {
     /// An empty table. Its memory is charged to `quota`.
     #[must_use]
     pub fn new(quota: &Arc<Quota>) -> Arc<Self> {
+        Self::make(quota, None)
+    }
+
+    /// The same, for a process that may have locks on files.
+    #[must_use]
+    pub fn with_locks(quota: &Arc<Quota>, locks: &Arc<FileLocks<P>>) -> Arc<Self> {
+        Self::make(quota, Some(Arc::clone(locks)))
+    }
+
+    fn make(quota: &Arc<Quota>, locks: Option<Arc<FileLocks<P>>>) -> Arc<Self> {
         let slots = Slots { list: Vec::new(), free_from: 0, charge: None };
-        Arc::new(Self { quota: Arc::clone(quota), slots: Mutex::<P, _>::new(slots) })
+        Arc::new(Self { quota: Arc::clone(quota), locks, slots: Mutex::<P, _>::new(slots) })
+    }
+
+    /// Who it is among the owners of locks.
+    #[must_use]
+    pub fn lock_owner(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// Gives up locks on what was closed, and lets it go.
+    fn closed(&self, file: &File<P>) {
+        if let Some(locks) = &self.locks {
+            locks.release(file.place().inode().id(), self.lock_owner());
+        }
     }
 
     /// A copy that has the same open files under the same numbers, as fork(2) makes.
@@ -109,7 +143,7 @@ impl<P: Platform> FdTable<P> {
     /// # Errors
     /// `NOMEM`: the quota is used up.
     pub fn fork(&self) -> Result<Arc<Self>> {
-        let copy = Self::new(&self.quota);
+        let copy = Self::make(&self.quota, self.locks.clone());
         {
             let source = self.slots.lock();
             let mut target = copy.slots.lock();
@@ -170,7 +204,9 @@ impl<P: Platform> FdTable<P> {
         slots.reserve(&self.quota, index(to).saturating_add(1))?;
         let closed = slots.set(index(to), Some(Slot { file, flags, _charge: charge }));
         drop(slots);
-        drop(closed);
+        if let Some(closed) = closed {
+            self.closed(&closed.file);
+        }
         Ok(())
     }
 
@@ -179,7 +215,9 @@ impl<P: Platform> FdTable<P> {
     /// # Errors
     /// `BADF`: it is not open.
     pub fn remove(&self, fd: Fd) -> Result<Arc<File<P>>> {
-        self.slots.lock().set(index(fd), None).map(|slot| slot.file).ok_or(errno!(BADF))
+        let slot = self.slots.lock().set(index(fd), None).ok_or(errno!(BADF))?;
+        self.closed(&slot.file);
+        Ok(slot.file)
     }
 
     /// A descriptor's flags.
@@ -255,7 +293,9 @@ impl<P: Platform> FdTable<P> {
             let Some(at) = found else { return };
             let closed = slots.set(at, None);
             drop(slots);
-            drop(closed);
+            if let Some(closed) = closed {
+                self.closed(&closed.file);
+            }
             from = at.saturating_add(1);
         }
     }

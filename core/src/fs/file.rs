@@ -7,6 +7,7 @@
 use super::dentry::Dentry;
 use super::inode::{Blocking, DirSink, FileOps, IoCx, OpsRef};
 use super::io::{IoDst, IoSrc};
+use super::locks::FileLocks;
 use super::types::{FileKind, OFFSET_MAX, OFlags, Ready, SeekFrom};
 use crate::platform::Platform;
 use crate::sync::{Mutex, WaitQueue};
@@ -21,12 +22,23 @@ pub struct File<P: Platform> {
     ops: OpsRef<P>,
     seekable: bool,
     flags: AtomicU32,
+    /// Set when it was locked; its end gives that up.
+    locks: Mutex<P, Option<Arc<FileLocks<P>>>>,
     offset: Mutex<P, u64>,
 }
 
 impl<P: Platform> fmt::Debug for File<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("File").field("place", &self.place).field("flags", &self.flags()).finish_non_exhaustive()
+    }
+}
+
+impl<P: Platform> Drop for File<P> {
+    fn drop(&mut self) {
+        let owner = core::ptr::from_ref(self).addr();
+        if let Some(locks) = self.locks.get_mut().take() {
+            locks.release(self.place.inode().id(), owner);
+        }
     }
 }
 
@@ -42,7 +54,8 @@ impl<P: Platform> File<P> {
     pub fn new(place: Arc<Dentry<P>>, ops: OpsRef<P>, flags: OFlags) -> Arc<Self> {
         let kept = flags.difference(OFlags::CREATION).bits();
         let seekable = ops.seekable();
-        Arc::new(Self { place, ops, seekable, flags: AtomicU32::new(kept), offset: Mutex::<P, _>::new(0) })
+        let (locks, offset) = (Mutex::<P, _>::new(None), Mutex::<P, _>::new(0));
+        Arc::new(Self { place, ops, seekable, flags: AtomicU32::new(kept), locks, offset })
     }
 
     /// A handle on `place` only (`O_PATH`).
@@ -50,6 +63,12 @@ impl<P: Platform> File<P> {
     pub fn path_only(place: Arc<Dentry<P>>, flags: OFlags) -> Arc<Self> {
         let kept = flags & (OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC);
         Self::new(place, Arc::new(PathOnly), kept | OFlags::PATH)
+    }
+
+    /// Who it is among the owners of locks, which it gives up when it is closed for the last time.
+    pub fn lock_owner(&self, locks: &Arc<FileLocks<P>>) -> usize {
+        self.locks.lock().get_or_insert_with(|| Arc::clone(locks));
+        core::ptr::from_ref(self).addr()
     }
 
     /// Where it was found.

@@ -7,7 +7,9 @@
 
 use super::dentry::Dentry;
 use super::io::{IoDst, IoSrc};
-use super::types::{Asker, Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Name, NewNode, OFlags, Ready, RenameFlags};
+use super::types::{
+    Asker, Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Name, NewNode, OFlags, Ready, RenameFlags, Seals,
+};
 use crate::platform::{Frames, Platform};
 use crate::sync::WaitQueue;
 use crate::{errno, error::Result};
@@ -212,6 +214,10 @@ pub trait FileOps<P: Platform>: Send + Sync + fmt::Debug {
     fn allocate(&self, _offset: u64, _len: u64) -> Result<()> {
         Err(errno!(OPNOTSUPP))
     }
+    /// Makes a range zeros and gives its memory back; the length stays.
+    fn punch(&self, _offset: u64, _len: u64) -> Result<()> {
+        Err(errno!(OPNOTSUPP))
+    }
     /// Makes what was written last.
     fn sync(&self) -> Result<()> {
         Err(errno!(INVAL, "cannot be synchronised"))
@@ -245,6 +251,20 @@ pub trait FileOps<P: Platform>: Send + Sync + fmt::Debug {
     fn resident(&self, _index: u64) -> Option<<P as Frames>::Frame> {
         None
     }
+    /// What can never be done to it any more; only a file in memory has that.
+    fn seals(&self) -> Result<Seals> {
+        Err(errno!(INVAL, "cannot be sealed"))
+    }
+    /// Adds seals; `PERM` if it has [`Seals::SEAL`], `BUSY` for [`Seals::WRITE`] while a mapping may write to it.
+    fn add_seals(&self, _add: Seals) -> Result<()> {
+        Err(errno!(INVAL, "cannot be sealed"))
+    }
+    /// Begins a mapping that may write to it; `PERM` if it is sealed against that.
+    fn begin_writable_mapping(&self) -> Result<()> {
+        Ok(())
+    }
+    /// Ends what [`FileOps::begin_writable_mapping`] began.
+    fn end_writable_mapping(&self) {}
     /// Whether it can be mapped at all.
     fn mappable(&self) -> bool {
         false

@@ -28,6 +28,8 @@ pub enum MapAccess {
 pub struct FileSource<P: Platform> {
     file: Arc<File<P>>,
     path: Vec<u8>,
+    /// Whether the mapping may come to write to the file; told to the file, for its seals.
+    may_write: bool,
 }
 
 impl<P: Platform> fmt::Debug for FileSource<P> {
@@ -41,7 +43,7 @@ impl<P: Platform> FileSource<P> {
     ///
     /// # Errors
     /// - `ACCESS`: not open for reading, or for writing where writes reach the file, or append-only.
-    /// - `NODEV`: it cannot be mapped. Source: mmap(2).
+    /// - `NODEV`: it cannot be mapped. `PERM`: it is sealed against writes. Source: mmap(2).
     pub fn new(file: &Arc<File<P>>, path: Vec<u8>, access: MapAccess) -> Result<Arc<Self>> {
         let flags = file.flags();
         if flags.contains(OFlags::PATH) {
@@ -56,13 +58,32 @@ impl<P: Platform> FileSource<P> {
         if !file.ops().mappable() {
             return Err(errno!(NODEV, "cannot be mapped"));
         }
-        Ok(Arc::new(Self { file: Arc::clone(file), path }))
+        let may_write = match access {
+            MapAccess::SharedWritable => file.ops().begin_writable_mapping().map(|()| true)?,
+            MapAccess::SharedReadOnly => flags.contains(OFlags::WRITE) && file.ops().begin_writable_mapping().is_ok(),
+            MapAccess::Private => false,
+        };
+        Ok(Arc::new(Self { file: Arc::clone(file), path, may_write }))
+    }
+
+    /// Whether a shared mapping of it may come to write to the file.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        self.may_write
     }
 
     /// The open file.
     #[must_use]
     pub fn file(&self) -> &Arc<File<P>> {
         &self.file
+    }
+}
+
+impl<P: Platform> Drop for FileSource<P> {
+    fn drop(&mut self) {
+        if self.may_write {
+            self.file.ops().end_writable_mapping();
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod host;
 pub mod hostdir;
 pub mod inode;
 pub mod io;
+pub mod locks;
 pub mod map;
 pub mod memory;
 pub mod mount;

@@ -155,6 +155,25 @@ bitflags! {
     }
 }
 
+bitflags! {
+    /// What can never be done to a file in memory any more. See fcntl(2), `F_ADD_SEALS`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct Seals: u32 {
+        /// No more seals.
+        const SEAL = 1 << 0;
+        /// Not made shorter.
+        const SHRINK = 1 << 1;
+        /// Not made longer.
+        const GROW = 1 << 2;
+        /// Not written to.
+        const WRITE = 1 << 3;
+        /// Not written to but by mappings that there are.
+        const FUTURE_WRITE = 1 << 4;
+        /// Not made executable, nor the reverse.
+        const EXEC = 1 << 5;
+    }
+}
+
 /// What kind of thing an inode is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FileKind {

@@ -45,7 +45,7 @@ pub(crate) fn read<P: Cpu>(task: &mut Task<P>, fd: Fd, buf: Ptr, count: Len) -> 
 }
 
 /// Writes; a pipe without readers also sends the signal.
-fn send<P: Cpu>(task: &Task<P>, result: Result<usize>) -> Result<usize> {
+pub(super) fn send<P: Cpu>(task: &Task<P>, result: Result<usize>) -> Result<usize> {
     if result.as_ref().is_err_and(|error| error.is(litebox_core::error::Errno::PIPE)) {
         super::kill::broken_pipe(task);
     }
@@ -57,7 +57,7 @@ pub(crate) fn write<P: Cpu>(task: &mut Task<P>, fd: Fd, buf: Ptr, count: Len) ->
     send(task, written)
 }
 
-fn at(offset: i64) -> Result<u64> {
+pub(super) fn at(offset: i64) -> Result<u64> {
     u64::try_from(offset).map_err(|_| errno!(INVAL, "a negative offset"))
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn pwrite64<P: Cpu>(task: &mut Task<P>, fd: Fd, buf: Ptr, count: Len,
 }
 
 /// The ranges of a `struct iovec` array, read once.
-fn ranges<P: Cpu>(iov: Ptr, count: Len) -> Result<Vec<GuestRange>> {
+pub(super) fn ranges<P: Cpu>(iov: Ptr, count: Len) -> Result<Vec<GuestRange>> {
     if count.0 > RANGES_MAX {
         return Err(errno!(INVAL, "too many ranges"));
     }

@@ -8,7 +8,6 @@ use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::map::{FileSource, MapAccess};
-use litebox_core::fs::types::OFlags;
 use litebox_core::mm::{
     Access, Advice, Backing, GuestAddr, MapFlags, MapRequest, PAGE_SHIFT, PAGE_SIZE, PageRange, Place, Prot, RemapPlace,
     SharedMemory, user,
@@ -70,12 +69,13 @@ pub(crate) fn mmap<P: Cpu>(
                 (true, true) => MapAccess::SharedWritable,
                 (true, false) => MapAccess::SharedReadOnly,
             };
-            if shared && !file.flags().contains(OFlags::WRITE) {
-                max_prot = max_prot.difference(Prot::WRITE);
-            }
             // A file without a name below the root has none in /proc either.
             let path = task.fs().path_of(file.place()).unwrap_or_default();
-            Backing::Source { source: FileSource::new(&file, path, access)?, index: offset.0 >> PAGE_SHIFT }
+            let source = FileSource::new(&file, path, access)?;
+            if shared && !source.may_write() {
+                max_prot = max_prot.difference(Prot::WRITE);
+            }
+            Backing::Source { source, index: offset.0 >> PAGE_SHIFT }
         }
     };
     let request = MapRequest { place, flags: kept, backing, max_prot, ..MapRequest::anonymous(length.0, rights) };

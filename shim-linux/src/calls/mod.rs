@@ -3,12 +3,14 @@
 //! The functions' documentation is the man page of their name; a comment says only where they differ or what is not evident.
 
 pub(crate) mod attributes;
-pub(crate) mod control;
+pub(crate) mod dirs;
 pub(crate) mod event;
 pub(crate) mod exec;
+pub(crate) mod fcntl;
 pub(crate) mod files;
 pub(crate) mod futex;
 pub(crate) mod ids;
+pub(crate) mod ioctl;
 pub(crate) mod kill;
 pub(crate) mod limits;
 pub(crate) mod map;
@@ -22,6 +24,7 @@ pub(crate) mod stat;
 pub(crate) mod task;
 pub(crate) mod time;
 pub(crate) mod timer;
+pub(crate) mod transfer;
 pub(crate) mod wait;
 
 use crate::signal::Cpu;

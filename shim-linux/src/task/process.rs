@@ -209,7 +209,7 @@ impl<P: Cpu> Process<P> {
             parent: 0,
             state: ProcessState::new(ids, pid),
             actions: Arc::new(Mutex::<P, _>::new(Actions::default())),
-            files: FdTable::new(sandbox.quota()),
+            files: FdTable::with_locks(sandbox.quota(), sandbox.shared().locks()),
             fs: Arc::new(Mutex::<P, _>::new(fs)),
             running: Running::new(None),
             charge,

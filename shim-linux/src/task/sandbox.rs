@@ -44,12 +44,12 @@ impl<P: Cpu> Sandbox<P> {
     #[must_use]
     pub fn on(machine: Machine<P>, quota: Arc<Quota>) -> Arc<Self> {
         Arc::new(Self {
+            shared: Shared::new(&quota),
             quota,
             machine,
             started: P::monotonic(),
             named: [const { AtomicU64::new(0) }; 8],
             futexes: Futexes::new(),
-            shared: Shared::default(),
             tree: Mutex::<P, _>::new(Tree::new()),
         })
     }

@@ -21,7 +21,7 @@ const DEVICE: DeviceId = DeviceId { major: 0, minor: 9 };
 const RW: OFlags = OFlags::READ.union(OFlags::WRITE);
 
 fn file(quota: &Arc<Quota>, flags: OFlags) -> Arc<File<Hosted>> {
-    let inode = MemoryFs::unnamed::<Hosted>(DEVICE, quota, NEW).expect("a file");
+    let inode = MemoryFs::unnamed::<Hosted>(InodeId { device: DEVICE, number: 1 }, quota, NEW).expect("a file");
     let ops = Arc::clone(&inode).open(flags).expect("opened");
     File::new(Dentry::detached(inode, b"memory"), ops, flags)
 }

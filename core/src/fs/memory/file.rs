@@ -7,7 +7,7 @@
 use super::{MemoryNode, now};
 use crate::fs::inode::{FileOps, IoCx};
 use crate::fs::io::{BOUNCE, IoDst, IoSrc};
-use crate::fs::types::{OFFSET_MAX, PAGE_SIZE, PAGE_SIZE_U64};
+use crate::fs::types::{OFFSET_MAX, PAGE_SIZE, PAGE_SIZE_U64, Seals};
 use crate::platform::{Frame, Platform};
 use crate::quota::{Charge, Quota};
 use crate::sync::Mutex;
@@ -27,6 +27,9 @@ struct Page<P: Platform> {
 struct Pages<P: Platform> {
     map: BTreeMap<u64, Page<P>>,
     size: u64,
+    seals: Seals,
+    /// Mappings that may write.
+    writable: u32,
 }
 
 /// What a regular file holds.
@@ -62,9 +65,14 @@ impl<P: Platform> Pages<P> {
 
 impl<P: Platform> Content<P> {
     pub(super) fn new(quota: &Arc<Quota>) -> Self {
+        Self::with_seals(quota, Seals::SEAL)
+    }
+
+    /// Empty, with these seals. All but files of `memfd_create(2)` are sealed against seals.
+    pub(super) fn with_seals(quota: &Arc<Quota>, seals: Seals) -> Self {
         Self {
             quota: Arc::clone(quota),
-            pages: Mutex::<P, _>::new(Pages { map: BTreeMap::new(), size: 0 }),
+            pages: Mutex::<P, _>::new(Pages { map: BTreeMap::new(), size: 0, seals, writable: 0 }),
             appends: Mutex::<P, _>::new(()),
         }
     }
@@ -129,6 +137,9 @@ impl<P: Platform> Content<P> {
     /// Puts `part` into one page; the file then reaches at least to `end`.
     fn store(&self, index: u64, within: usize, part: &[u8], end: u64) -> Result<()> {
         let mut pages = self.pages.lock();
+        if pages.seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) || (end > pages.size && pages.seals.contains(Seals::GROW)) {
+            return Err(errno!(PERM, "the file is sealed"));
+        }
         pages.ensure(&self.quota, index)?.write(within, part);
         pages.size = pages.size.max(end);
         Ok(())
@@ -140,12 +151,16 @@ impl<P: Platform> Content<P> {
             return Err(errno!(FBIG));
         }
         let mut pages = self.pages.lock();
+        let seal = if size < pages.size { Seals::SHRINK } else { Seals::GROW };
+        if size != pages.size && pages.seals.contains(seal) {
+            return Err(errno!(PERM, "the file is sealed"));
+        }
         let mut gone = BTreeMap::new();
         if size < pages.size {
             let (index, within, _) = split(size);
             gone = pages.map.split_off(&if within == 0 { index } else { index.saturating_add(1) });
             if let Some(last) = pages.map.get(&index).filter(|_| within > 0) {
-                zero_from::<P>(&last.frame, within);
+                zero::<P>(&last.frame, within, PAGE_SIZE.saturating_sub(within));
             }
         }
         pages.size = size;
@@ -171,6 +186,12 @@ impl<P: Platform> Content<P> {
         let end = offset.checked_add(len).filter(|end| *end <= OFFSET_MAX).ok_or(errno!(FBIG))?;
         let (first, _, _) = split(offset);
         let (last, _, _) = split(end.saturating_sub(1));
+        {
+            let pages = self.pages.lock();
+            if end > pages.size && pages.seals.contains(Seals::GROW) {
+                return Err(errno!(PERM, "the file is sealed"));
+            }
+        }
         for index in first..=last {
             let mut pages = self.pages.lock();
             if pages.ensure(&self.quota, index).is_err() {
@@ -184,6 +205,37 @@ impl<P: Platform> Content<P> {
         }
         let mut pages = self.pages.lock();
         pages.size = pages.size.max(end);
+        Ok(())
+    }
+
+    /// Makes `offset..offset + len` a hole, within the file.
+    fn punch(&self, offset: u64, len: u64) -> Result<()> {
+        let mut pages = self.pages.lock();
+        if pages.seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
+            return Err(errno!(PERM, "the file is sealed"));
+        }
+        let end = offset.saturating_add(len).min(pages.size);
+        let (mut at, mut gone) = (offset, BTreeMap::new());
+        while at < end {
+            let (index, within, room) = split(at);
+            let part = room.min(usize::try_from(end.saturating_sub(at)).unwrap_or(room));
+            // The last page has nothing past the end that is to stay.
+            if within == 0 && (part == PAGE_SIZE || end == pages.size) {
+                let last = end >> 12;
+                let mut rest = pages.map.split_off(&index);
+                let kept = if end == pages.size { BTreeMap::new() } else { rest.split_off(&last) };
+                gone.append(&mut rest);
+                pages.map.extend(kept);
+                at = if end == pages.size { end } else { last.saturating_mul(PAGE_SIZE_U64) };
+                continue;
+            }
+            if let Some(page) = pages.map.get(&index) {
+                zero::<P>(&page.frame, within, part);
+            }
+            at = add(at, part);
+        }
+        drop(pages);
+        drop(gone);
         Ok(())
     }
 
@@ -227,15 +279,17 @@ pub(in crate::fs) fn copy_out<P: Platform>(frame: &P::Frame, within: usize, len:
     done
 }
 
-fn zero_from<P: Platform>(frame: &P::Frame, within: usize) {
+/// Makes `len` bytes of `frame` from `within` on zeros.
+fn zero<P: Platform>(frame: &P::Frame, within: usize, len: usize) {
     let zeros = [0u8; BOUNCE];
-    let mut at = within;
-    while at < PAGE_SIZE {
-        let written = frame.write(at, &zeros);
+    let (mut at, mut left) = (within, len);
+    while left > 0 {
+        let written = frame.write(at, zeros.get(..left).unwrap_or(&zeros));
         if written == 0 {
             break;
         }
         at = at.saturating_add(written);
+        left = left.saturating_sub(written);
     }
 }
 
@@ -303,6 +357,12 @@ impl<P: Platform> FileOps<P> for MemoryFile<P> {
         self.content()?.allocate(offset, len)
     }
 
+    fn punch(&self, offset: u64, len: u64) -> Result<()> {
+        self.content()?.punch(offset, len)?;
+        self.node.touch(0);
+        Ok(())
+    }
+
     fn sync(&self) -> Result<()> {
         Ok(())
     }
@@ -313,6 +373,38 @@ impl<P: Platform> FileOps<P> for MemoryFile<P> {
 
     fn resident(&self, index: u64) -> Option<P::Frame> {
         self.content().ok()?.resident(index)
+    }
+
+    fn seals(&self) -> Result<Seals> {
+        Ok(self.content()?.pages.lock().seals)
+    }
+
+    fn add_seals(&self, add: Seals) -> Result<()> {
+        let mut pages = self.content()?.pages.lock();
+        if pages.seals.contains(Seals::SEAL) {
+            return Err(errno!(PERM, "sealed against seals"));
+        }
+        if add.contains(Seals::WRITE) && pages.writable > 0 {
+            return Err(errno!(BUSY, "a mapping may write to it"));
+        }
+        pages.seals |= add;
+        Ok(())
+    }
+
+    fn begin_writable_mapping(&self) -> Result<()> {
+        let mut pages = self.content()?.pages.lock();
+        if pages.seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
+            return Err(errno!(PERM, "the file is sealed"));
+        }
+        pages.writable = pages.writable.saturating_add(1);
+        Ok(())
+    }
+
+    fn end_writable_mapping(&self) {
+        if let Ok(content) = self.content() {
+            let mut pages = content.pages.lock();
+            pages.writable = pages.writable.saturating_sub(1);
+        }
     }
 
     fn mappable(&self) -> bool {

@@ -12,8 +12,8 @@ mod rename;
 use super::inode::{DirEntry, DirSink, Inode, InodeRef, OpsRef, Special};
 use super::pipe::Pipe;
 use super::types::{
-    Asker, Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Mode, Name, NameBuf, NewNode, OFlags, RenameFlags, SetTime,
-    Timestamp,
+    Asker, Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Mode, Name, NameBuf, NewNode, OFlags, RenameFlags, Seals,
+    SetTime, Timestamp,
 };
 use crate::platform::Platform;
 use crate::quota::{Charge, Quota};
@@ -59,12 +59,16 @@ impl MemoryFs {
         Ok(node)
     }
 
-    /// Makes a regular file that is in no directory, as `memfd_create(2)` does.
+    /// Makes a regular file that is in no directory and can be sealed, as `memfd_create(2)` does. Its number is the caller's to choose.
     ///
     /// # Errors
     /// `NOMEM`: the quota is used up.
-    pub fn unnamed<P: Platform>(device: DeviceId, quota: &Arc<Quota>, new: NewNode) -> Result<InodeRef<P>> {
-        MemoryFs::new::<P>(device, quota, new)?.create_unnamed(new)
+    pub fn unnamed<P: Platform>(id: InodeId, quota: &Arc<Quota>, new: NewNode) -> Result<InodeRef<P>> {
+        let next_number = AtomicU64::new(id.number);
+        let shared = Shared { device: id.device, quota: Arc::clone(quota), next_number, tree: Mutex::<P, _>::new(()) };
+        let body = Body::Regular(Content::with_seals(quota, Seals::empty()));
+        let node: InodeRef<P> = MemoryNode::new(&Arc::new(shared), new, body, 0)?;
+        Ok(node)
     }
 }
 

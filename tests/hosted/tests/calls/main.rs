@@ -3,6 +3,8 @@
 mod event;
 mod futex;
 mod guest;
+mod locks;
 mod names;
 mod pipe;
 mod poll;
+mod transfer;

@@ -1,0 +1,107 @@
+//! Directories' entries: getdents(2).
+
+use super::files::file;
+use crate::args::{Count, Fd, Ptr};
+use crate::signal::Cpu;
+use crate::task::Task;
+use alloc::vec::Vec;
+use litebox_core::errno;
+use litebox_core::error::Result;
+use litebox_core::fs::inode::DirEntry;
+use litebox_core::fs::types::FileKind;
+use litebox_core::mm::user;
+
+/// `d_type`.
+const fn kind(kind: FileKind) -> u8 {
+    match kind {
+        FileKind::Fifo => 1,
+        FileKind::CharDevice => 2,
+        FileKind::Directory => 4,
+        FileKind::BlockDevice => 6,
+        FileKind::Regular => 8,
+        FileKind::Symlink => 10,
+        FileKind::Socket => 12,
+    }
+}
+
+/// Appends one `struct linux_dirent64` if `room` allows it.
+fn append(list: &mut Vec<u8>, room: usize, entry: &DirEntry<'_>) -> bool {
+    // Inode, offset, length, kind, name and its NUL, up to a multiple of eight.
+    let Some(len) = entry.name.len().checked_add(20).map(|len| len.next_multiple_of(8)) else { return false };
+    let Ok(len_field) = u16::try_from(len) else { return false };
+    let end = list.len().saturating_add(len);
+    if end > room || list.try_reserve(len).is_err() {
+        return false;
+    }
+    list.extend_from_slice(&entry.number.to_le_bytes());
+    list.extend_from_slice(&entry.next.to_le_bytes());
+    list.extend_from_slice(&len_field.to_le_bytes());
+    list.push(kind(entry.kind));
+    list.extend_from_slice(entry.name);
+    list.resize(end, 0);
+    true
+}
+
+/// Entries go through a buffer of at most this: a longer list takes another call, as in Linux on a small buffer.
+const ENTRIES_MAX: usize = 32 * 1024;
+
+/// Appends one `struct linux_dirent`: the kind is its last byte.
+fn append_old(list: &mut Vec<u8>, room: usize, entry: &DirEntry<'_>) -> bool {
+    let Some(len) = entry.name.len().checked_add(20).map(|len| len.next_multiple_of(8)) else { return false };
+    let Ok(len_field) = u16::try_from(len) else { return false };
+    let end = list.len().saturating_add(len);
+    if end > room || list.try_reserve(len).is_err() {
+        return false;
+    }
+    list.extend_from_slice(&entry.number.to_le_bytes());
+    list.extend_from_slice(&entry.next.to_le_bytes());
+    list.extend_from_slice(&len_field.to_le_bytes());
+    list.extend_from_slice(entry.name);
+    list.resize(end.saturating_sub(1), 0);
+    list.push(kind(entry.kind));
+    true
+}
+
+/// How one entry is appended to a list that has room for so many bytes; false if it does not fit.
+type Append = fn(&mut Vec<u8>, usize, &DirEntry<'_>) -> bool;
+
+fn list<P: Cpu>(task: &Task<P>, fd: Fd, dirents: Ptr, count: Count, append: Append) -> Result<usize> {
+    let file = file(task, fd)?;
+    let room = usize::try_from(count.0).unwrap_or(ENTRIES_MAX).min(ENTRIES_MAX);
+    let (mut list, mut refused) = (Vec::new(), false);
+    file.read_dir(&mut |entry| {
+        let fits = append(&mut list, room, &entry);
+        refused |= !fits;
+        fits
+    })?;
+    if list.is_empty() && refused {
+        return Err(errno!(INVAL, "no room for an entry"));
+    }
+    user::write_all::<P>(dirents.0, &list)?;
+    Ok(list.len())
+}
+
+pub(crate) fn getdents64<P: Cpu>(task: &mut Task<P>, fd: Fd, dirents: Ptr, count: Count) -> Result<usize> {
+    list(task, fd, dirents, count, append)
+}
+
+pub(crate) fn getdents<P: Cpu>(task: &mut Task<P>, fd: Fd, dirents: Ptr, count: Count) -> Result<usize> {
+    list(task, fd, dirents, count, append_old)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_padded_and_stop_at_the_room() {
+        let mut list = Vec::new();
+        let entry = DirEntry { name: b"abcde", number: 7, kind: FileKind::Directory, next: 1 };
+        assert!(append(&mut list, 48, &entry));
+        assert_eq!((list.len(), list[16], list[18], &list[19..25]), (32, 32, 4, &b"abcde\0"[..]));
+        assert!(!append(&mut list, 48, &entry));
+        assert_eq!(list.len(), 32);
+        assert!(append_old(&mut list, 64, &entry));
+        assert_eq!((list[48], &list[50..56], list[63]), (32, &b"abcde\0"[..], 4));
+    }
+}
