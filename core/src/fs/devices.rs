@@ -10,7 +10,7 @@ use super::hostdir::{LARGE, read_host};
 use super::inode::{FileOps, Inode, InodeRef, IoCx, OpsRef, WindowSize};
 use super::io::{BOUNCE, IoDst, IoSrc};
 use super::pseudo::made_up_attr;
-use super::types::{Attr, DeviceId, FileKind, InodeId, Mode, OFlags, Ready, Timestamp};
+use super::types::{Attr, DeviceId, FileKind, InodeId, Mode, OFlags, Ready, SeekFrom, Timestamp};
 use crate::platform::Platform;
 use crate::sync::WaitQueue;
 use crate::{errno, error::Result};
@@ -129,11 +129,15 @@ impl<P: Platform> fmt::Debug for HostStream<P> {
 impl<P: Platform> HostStream<P> {
     /// `file` as an open file of the sandbox. `label` is what /proc/self/fd shows.
     ///
-    /// A host file with offsets starts where the host's own description stands: the implementor adds that.
+    /// A host file with offsets starts where the host's own description stands.
     #[must_use]
     pub fn open(file: Arc<dyn HostFile<P>>, id: InodeId, label: &[u8], flags: OFlags) -> Arc<File<P>> {
         let inode = Arc::new(Self { file: Arc::clone(&file), id });
-        File::new(Dentry::detached(inode, label), Arc::new(StreamOps { file }), flags)
+        let position = file.position();
+        let open = File::new(Dentry::detached(inode, label), Arc::new(StreamOps { file }), flags);
+        // Nothing but a stream refuses, and that has no place to be at.
+        let _ = open.seek(SeekFrom::Start(position));
+        open
     }
 }
 

@@ -24,6 +24,10 @@ pub trait HostFile<P: Platform>: Send + Sync + fmt::Debug {
     }
     /// Whether it has offsets; a stream ignores the ones below.
     fn seekable(&self) -> bool;
+    /// Where the host's own open file description stands; a file of the sandbox begins there.
+    fn position(&self) -> u64 {
+        0
+    }
     /// Reads into `dst`; 0 is the end. May give less.
     fn read(&self, offset: u64, dst: &mut [u8], blocking: Blocking) -> Result<usize>;
     /// Writes `src`. May take less.
