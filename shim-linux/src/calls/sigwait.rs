@@ -58,11 +58,7 @@ fn take_one<P: Cpu>(task: &mut Task<P>, wanted: SigSet, patience: Patience) -> R
     if patience == Patience::None {
         return Ok(None);
     }
-    // What is waited for is let through meanwhile, to end the sleep; no handler of it runs.
-    let old = task.mask();
-    task.set_mask(old.difference(wanted));
-    let slept = sleep(task, patience);
-    task.set_mask(old);
+    let slept = task.await_signals(wanted, |task| sleep(task, patience));
     match (slept, task.take_signal(others)) {
         (_, Some(info)) => Ok(Some(info)),
         (Ok(()), None) => Ok(None),

@@ -138,6 +138,6 @@ impl<P: Cpu> Process<P> {
 impl<P: Cpu> TaskShared<P> {
     /// Whether it would take `signal` soon if it were woken.
     fn wants(&self, signal: Signal) -> bool {
-        !self.mask().contains(signal) && !self.is_ending()
+        self.woken_by().contains(signal) && !self.is_ending()
     }
 }

@@ -239,7 +239,9 @@ impl<P: Cpu> Task<P> {
     fn check_user(&self, tree: &Tree<P>) -> Result<()> {
         let (ids, limit) = self.process.with(|state| (state.ids, state.limit(raw::RLIMIT_NPROC)));
         let ([user, effective, _], limit) = (ids.users, limit.map_or(u64::MAX, |limit| limit.soft));
-        if effective == 0 || u64::try_from(tree.threads.len()).is_ok_and(|all| all < limit) {
+        // Zombies count as well; most of the time there are few of all.
+        let all = tree.threads.len().saturating_add(tree.nodes.len());
+        if effective == 0 || u64::try_from(all).is_ok_and(|all| all < limit) {
             return Ok(());
         }
         let of_user = |node: &Node<P>| node.process.with(|state| state.ids.users.first() == Some(&user));

@@ -31,6 +31,8 @@ pub struct TaskShared<P: Cpu> {
     look: AtomicBool,
     /// A copy of what it blocks.
     mask: AtomicU64,
+    /// What it waits for though it may block it. See sigtimedwait(2); Linux: `real_blocked`.
+    awaited: AtomicU64,
     /// Another task calls execve(2), so it has to end.
     doomed: AtomicBool,
     /// It takes no more signals.
@@ -60,6 +62,7 @@ impl<P: Cpu> TaskShared<P> {
             pending: Mutex::<P, _>::new(Pending::default()),
             look: AtomicBool::new(false),
             mask: AtomicU64::new(mask.bits()),
+            awaited: AtomicU64::new(0),
             doomed: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -98,6 +101,13 @@ impl<P: Cpu> TaskShared<P> {
     #[must_use]
     pub fn mask(&self) -> SigSet {
         SigSet::from_bits(self.mask.load(Ordering::Relaxed))
+    }
+
+    /// The signals that wake it.
+    #[must_use]
+    pub(super) fn woken_by(&self) -> SigSet {
+        let awaited = self.awaited.load(Ordering::Relaxed);
+        SigSet::from_bits(!self.mask().bits() | awaited)
     }
 
     /// The signals that wait for it alone.
@@ -387,6 +397,14 @@ impl<P: Cpu> Task<P> {
         }
     }
 
+    /// Has the signals of `awaited` wake it, blocked or not, as long as `sleep` takes; no handler of them runs.
+    pub(crate) fn await_signals<T>(&self, awaited: SigSet, sleep: impl FnOnce(&Self) -> T) -> T {
+        self.shared.awaited.store(awaited.bits(), Ordering::SeqCst);
+        let slept = sleep(self);
+        self.shared.awaited.store(0, Ordering::SeqCst);
+        slept
+    }
+
     /// Sends it a signal of its own.
     ///
     /// # Errors
@@ -405,7 +423,7 @@ impl<P: Cpu> Task<P> {
     /// Whether a wait is to end, or not to begin: a signal waits that is not blocked, or it is to stop or to end.
     pub(crate) fn is_wanted(&self) -> bool {
         self.process.timers().ring(&self.process);
-        let is_signalled = !self.pending().difference(self.mask).is_empty();
+        let is_signalled = !self.pending().intersection(self.shared.woken_by()).is_empty();
         is_signalled || self.verdict().is_some() || self.is_stopped()
     }
 

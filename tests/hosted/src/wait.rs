@@ -37,6 +37,12 @@ impl Interrupter {
         Self(KICKED.with_borrow(Arc::clone))
     }
 
+    /// Whether the thread that calls this was interrupted out of a wait; it is not any more.
+    #[must_use]
+    pub fn take() -> bool {
+        KICKED.with_borrow(|kicked| kicked.swap(false, Ordering::SeqCst))
+    }
+
     /// Ends the thread's wait, or its next one.
     pub fn interrupt(&self) {
         self.0.store(true, Ordering::SeqCst);
@@ -58,7 +64,7 @@ impl Wait for Hosted {
         if word.load(Ordering::SeqCst) != expected {
             return Wakeup::Woken;
         }
-        let kicked = || mode == WaitMode::Interruptible && KICKED.with_borrow(|kicked| kicked.swap(false, Ordering::SeqCst));
+        let kicked = || mode == WaitMode::Interruptible && Interrupter::take();
         if kicked() {
             return Wakeup::Interrupted;
         }

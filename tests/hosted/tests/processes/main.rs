@@ -1,0 +1,8 @@
+//! Many processes and threads: each task has a thread of the test as its carrier, and a closure as its program.
+
+mod carrier;
+mod exec;
+mod family;
+mod jobs;
+mod signals;
+mod threads;
