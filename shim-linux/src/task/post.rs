@@ -55,8 +55,8 @@ impl<P: Cpu> Process<P> {
             return Ok(());
         }
         match to {
-            Some(task) => task.queue(info)?,
-            None => self.with_group(|group| group.pending.push(info, PENDING_MAX))?,
+            Some(task) => task.queue(info, self.sandbox().quota())?,
+            None => self.with_group(|group| group.pending.push(info, PENDING_MAX, self.sandbox().quota()))?,
         }
         self.signalled().wake();
         let taker = match to {

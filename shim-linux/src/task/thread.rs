@@ -17,7 +17,7 @@ use litebox_core::fs::fd_table::FdTable;
 use litebox_core::fs::path::FsContext;
 use litebox_core::fs::types::{Asker, Credentials};
 use litebox_core::mm::{AddressSpace, GuestAddr};
-use litebox_core::quota::Charge;
+use litebox_core::quota::{Charge, Quota};
 use litebox_core::sync::{Mutex, WaitQueue};
 
 /// What a task is charged: the host's thread with its kernel stack, and what is here.
@@ -126,8 +126,8 @@ impl<P: Cpu> TaskShared<P> {
     ///
     /// # Errors
     /// `AGAIN`: too many wait.
-    pub(super) fn queue(&self, info: Info) -> Result<()> {
-        self.with_pending(|pending| pending.push(info, super::post::PENDING_MAX))
+    pub(super) fn queue(&self, info: Info, quota: &Arc<Quota>) -> Result<()> {
+        self.with_pending(|pending| pending.push(info, super::post::PENDING_MAX, quota))
     }
 
     /// Forgets waiting signals.

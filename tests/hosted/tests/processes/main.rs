@@ -5,4 +5,5 @@ mod exec;
 mod family;
 mod jobs;
 mod signals;
+mod storm;
 mod threads;
