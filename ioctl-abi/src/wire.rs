@@ -2,7 +2,9 @@
 
 #![expect(missing_debug_implementations, reason = "zerocopy's derives make helper types without it")]
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+pub use zerocopy::IntoBytes;
 
 /// Declares wire structures and asserts their size and alignment; `IntoBytes` proves that they have no padding.
 macro_rules! wire {

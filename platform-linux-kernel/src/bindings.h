@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* What the kernel crate's own bindings lack; see bindings.params for the names that are taken from here. */
 #include <linux/anon_inodes.h>
+#include <linux/namei.h>
 #include <linux/sched.h>
 #include <linux/signal.h>
 #include <linux/syscall_user_dispatch.h>
@@ -20,3 +21,4 @@ const unsigned long LITEBOX_CONST_HOST_EXIT_GROUP = __NR_exit_group;
 const unsigned long LITEBOX_CONST_HOST_CLONE = __NR_clone;
 const unsigned long LITEBOX_CONST_MAP_FLAGS = MAP_SHARED | MAP_FIXED | MAP_NORESERVE;
 const unsigned long LITEBOX_CONST_PROT_RW = PROT_READ | PROT_WRITE;
+const unsigned long LITEBOX_CONST_PRIVATE_MEMORY = MAP_PRIVATE | MAP_ANONYMOUS;

@@ -1,29 +1,41 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! Carriers: host threads that guests run on; and the sandboxes they belong to.
+//! Carriers: host threads that guests run on.
 //!
-//! Owns: [`Guest`], of which each carrier holds one reference in its task, and the list of a sandbox's carriers.
+//! Owns: [`Guest`], of which each carrier holds one reference in its task.
 //! Invariants:
 //! - A task's `syscall_dispatch.selector` is a kernel address exactly while the task is a carrier; it is then the pointer of an
 //!   `Arc<Guest>` that the task owns, and `Guest::task` is that task. User space cannot put a kernel address there (prctl
 //!   and ptrace check access_ok), and `on_fork` clears what a fork copies.
 //! - Such a task has its user-dispatch work bit on, until `on_exit`. The selector's first byte is [`BLOCK`]: were the hook gone, the
 //!   kernel itself would raise SIGSYS. It fails closed.
-//! - A guest is in its sandbox's list from `enter` to `on_exit`; what is in the list has a live task.
+//! - A guest is in its sandbox's list from `enter` to `on_exit`. `north` and `mm` are the carrier's own.
+//! - Other tasks reach a guest by its [`Handle`], which the library OS gives up before the guest is dropped.
 //! - Whoever has a guest holds its space's file, and so the module.
-//! Locks: `Sandbox::members` is a spinlock, taken in the probes; SIGKILL is sent under it.
+//! Locks: the sandbox's list, a spinlock, in the probes. The probes do not sleep; a guest is dropped in a task work.
 
-use crate::flat::FlatImage;
+use crate::host::LinuxKernel;
 use crate::mm::space::Space;
+use crate::sandbox::Sandbox;
 use crate::sys;
-use crate::trap::{clone, signal::mask};
+use crate::trap::clone;
+use crate::trap::signal::{self, mask};
+use alloc::sync::Arc as Shared;
+use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::marker::PhantomData;
+use core::mem::offset_of;
+use core::num::NonZeroU32;
 use core::ops::Deref;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use kernel::prelude::*;
-use kernel::sync::{Arc, ArcBorrow, SpinLock};
+use kernel::sync::{Arc, ArcBorrow};
+use litebox_core::mm::AddressSpace;
+use litebox_ioctl_abi::Ended;
+use litebox_shim_linux::task::{End, Task};
 
+/// What a signal is that has no number.
+const KILLED: NonZeroU32 = NonZeroU32::new(sys::SIGKILL).unwrap();
 /// SYSCALL_DISPATCH_FILTER_BLOCK of linux/prctl.h.
 const BLOCK: u8 = 1;
 /// The work bit in `thread_info::syscall_work`.
@@ -34,15 +46,49 @@ const USER_DISPATCH: usize = 1 << sys::WORK_BIT_USER_DISPATCH;
 pub(crate) struct Guest {
     /// First, because the kernel reads the selector's first byte.
     block: u8,
+    /// Whether `kick_work` is queued.
+    kicked: AtomicBool,
     task: AtomicPtr<sys::task_struct>,
     /// The clone under way, if any; set and cleared by the carrier itself.
     pub(crate) request: AtomicPtr<clone::Request>,
     sandbox: Arc<Sandbox>,
+    /// What the library OS knows of it; the carrier's own.
+    north: UnsafeCell<North>,
+    farewell: UnsafeCell<sys::callback_head>,
+    kick_work: UnsafeCell<sys::callback_head>,
+    /// What its page tables show; the carrier's own, and none once the guest has ended.
+    ///
     /// Last: dropping it may drop the module's last reference, though never before this task has left the module's text.
-    space: Space,
+    mm: UnsafeCell<Option<Shared<AddressSpace<LinuxKernel>>>>,
 }
 
-// SAFETY: The task pointer is an address for comparison and for signals under `members`; the rest is Send and Sync.
+/// A guest, as other tasks reach it. The library OS has it from the carrier's first act to its last.
+#[derive(Debug)]
+pub(crate) struct Handle(NonNull<Guest>);
+
+// SAFETY: All that is done through it is `kick`, which any task may call.
+unsafe impl Send for Handle {}
+// SAFETY: As above.
+unsafe impl Sync for Handle {}
+
+impl Handle {
+    /// Makes the carrier look after its task.
+    pub(crate) fn kick(&self) {
+        // SAFETY: The library OS gives a handle up in `Task::exit`, before the guest is dropped (`say_farewell`), and waits for kicks.
+        unsafe { self.0.as_ref() }.kick();
+    }
+}
+
+/// The library OS's side of a guest thread.
+pub(crate) struct North {
+    /// The thread.
+    pub(crate) task: Task<LinuxKernel>,
+    /// How it ended, once it has.
+    pub(crate) end: Option<End>,
+}
+
+// SAFETY: The task pointer is an address for comparison and for signals under the sandbox's lock; `north` is accessed by the
+// carrier alone; a work is written before it is queued, and is queued once at a time. The rest is Send and Sync.
 unsafe impl Send for Guest {}
 // SAFETY: As above.
 unsafe impl Sync for Guest {}
@@ -52,25 +98,29 @@ impl Guest {
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new(sandbox: Arc<Sandbox>, space: Space) -> Result<Arc<Self>> {
+    pub(crate) fn new(sandbox: Arc<Sandbox>, task: Task<LinuxKernel>) -> Result<Arc<Self>> {
         let guest = Self {
             block: BLOCK,
+            kicked: AtomicBool::new(false),
             task: AtomicPtr::new(ptr::null_mut()),
             request: AtomicPtr::new(ptr::null_mut()),
             sandbox,
-            space,
+            mm: UnsafeCell::new(Some(task.mm().clone())),
+            north: UnsafeCell::new(North { task, end: None }),
+            farewell: UnsafeCell::new(sys::callback_head { next: ptr::null_mut(), func: Some(say_farewell) }),
+            kick_work: UnsafeCell::new(sys::callback_head { next: ptr::null_mut(), func: Some(after_kick) }),
         };
         Ok(Arc::new(guest, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// Its memory.
-    pub(crate) fn space(&self) -> &Space {
-        &self.space
-    }
-
-    /// The sandbox it is in.
+    /// Its sandbox.
     pub(crate) fn sandbox(&self) -> &Arc<Sandbox> {
         &self.sandbox
+    }
+
+    /// Its carrier.
+    pub(crate) fn task(&self) -> *mut sys::task_struct {
+        self.task.load(Ordering::Relaxed)
     }
 
     /// Makes `task` the carrier of this guest.
@@ -82,13 +132,7 @@ impl Guest {
     /// `task` is the current task, or a child in `sched_process_fork` that has not run; it is no carrier.
     pub(crate) unsafe fn enter(self: Arc<Self>, task: *mut sys::task_struct) -> Result {
         self.task.store(task, Ordering::Relaxed);
-        {
-            let mut members = self.sandbox.members.lock();
-            if members.ended {
-                return Err(EPIPE);
-            }
-            members.guests.push(Member(Arc::as_ptr(&self)), GFP_ATOMIC)?;
-        }
+        self.sandbox.remember(Arc::as_ptr(&self))?;
         let selector = Arc::into_raw(self).cast_mut();
         // SAFETY: Contract: nobody else writes the task's dispatch settings; prctl does so only for the current task, and ptrace
         // only while it is stopped.
@@ -100,68 +144,17 @@ impl Guest {
         unsafe { syscall_work(task) }.fetch_or(USER_DISPATCH, Ordering::SeqCst);
         Ok(())
     }
-}
 
-/// A pointer to a guest in its sandbox's list.
-struct Member(*const Guest);
-
-// SAFETY: Followed only under the list's lock, while the guest is alive by the list's invariant.
-unsafe impl Send for Member {}
-
-/// The carriers of a sandbox.
-struct Members {
-    ended: bool,
-    guests: KVec<Member>,
-}
-
-/// One open file of the device.
-#[pin_data]
-pub(crate) struct Sandbox {
-    #[pin]
-    members: SpinLock<Members>,
-    /// Stand-in for core's address space; see `flat.rs`.
-    #[pin]
-    pub(crate) flat: FlatImage,
-}
-
-impl Sandbox {
-    /// An empty sandbox.
-    ///
-    /// # Errors
-    /// ENOMEM.
-    pub(crate) fn new() -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self {
-                members <- kernel::new_spinlock!(Members { ended: false, guests: KVec::new() }, "litebox_members"),
-                flat <- FlatImage::new(),
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )
-    }
-
-    /// Ends every guest, and lets no other begin. The carriers go on their own; this does not wait.
-    pub(crate) fn end(&self) {
-        let mut members = self.members.lock();
-        members.ended = true;
-        for member in members.guests.iter() {
-            // SAFETY: What is in the list is alive, and `members` is held.
-            let task = unsafe { (*member.0).task.load(Ordering::Relaxed) };
-            // SAFETY: A listed guest's task has not passed its exit probe, which takes this lock: it is alive. Signals may be sent
-            // with interrupts on or off.
-            unsafe { sys::send_sig(sys::SIGKILL as i32, task, 1) };
+    /// Interrupts the carrier's sleep, or its run in ring 3, so that it looks at its signals.
+    fn kick(&self) {
+        if self.task().is_null() || self.kicked.swap(true, Ordering::AcqRel) {
+            return;
         }
-    }
-
-    fn forget(&self, guest: *const Guest) {
-        let mut members = self.members.lock();
-        let at = members.guests.iter().position(|member| member.0 == guest);
-        if let Some(at) = at {
-            // Order does not matter; the last one takes the place.
-            if let Some(last) = members.guests.pop() {
-                if let Some(slot) = members.guests.get_mut(at) {
-                    *slot = last;
-                }
-            }
+        // SAFETY: Guests live in `Arc`s only, and this one is alive (see above). The queued work owns the reference.
+        let queued: Arc<Self> = unsafe { ArcBorrow::from_raw(ptr::from_ref(self)) }.into();
+        // SAFETY: The task is alive, as it has not dropped its guest; the work is in the guest, which the reference keeps.
+        if unsafe { sys::task_work_add(self.task(), self.kick_work.get(), sys::task_work_notify_mode_TWA_SIGNAL) } == 0 {
+            let _owned_by_the_work = Arc::into_raw(queued);
         }
     }
 }
@@ -174,6 +167,42 @@ impl Current {
     pub(crate) fn reference(&self) -> Arc<Guest> {
         // SAFETY: The pointer came from `Arc::into_raw` in `enter`, and the task's reference outlives the borrow.
         unsafe { ArcBorrow::from_raw(self.0.as_ptr().cast_const()) }.into()
+    }
+
+    /// Its memory. The borrow ends before [`Current::replace_mm`].
+    pub(crate) fn mm(&self) -> Option<&AddressSpace<LinuxKernel>> {
+        // SAFETY: Written by the carrier alone, which this is, in `replace_mm` and at its end.
+        unsafe { &*self.mm.get() }.as_deref()
+    }
+
+    /// Its page tables.
+    pub(crate) fn space(&self) -> Option<&Space> {
+        self.mm().map(AddressSpace::host)
+    }
+
+    /// Shows `mm` to the guest instead of what it had; the carrier's user half is empty if that fails.
+    ///
+    /// # Errors
+    /// Those of [`Space::replace_current`].
+    pub(crate) fn replace_mm(&mut self, mm: Shared<AddressSpace<LinuxKernel>>) -> Result {
+        // The host's mapping keeps the old space's file by itself. The old memory goes when its last table is gone.
+        // SAFETY: The carrier alone uses it, and `self` is borrowed mutably: nobody holds what `mm` gave.
+        let old = unsafe { &mut *self.mm.get() }.replace(mm);
+        let result = self.space().ok_or(ESRCH).and_then(Space::replace_current);
+        drop(old);
+        result
+    }
+
+    /// How other tasks reach it.
+    pub(crate) fn handle(&self) -> Handle {
+        Handle(self.0)
+    }
+
+    /// The library OS's side of the guest, for the length of `act`, which must not ask again.
+    pub(crate) fn with_north<R>(&self, act: impl FnOnce(&mut North) -> R) -> R {
+        // SAFETY: Only the carrier comes here, from its hooks and last work, none of which runs inside another: a fault taken in a
+        // copy to or from the guest asks `mm` alone. (Works of the task do not run inside hooks.)
+        act(unsafe { &mut *self.north.get() })
     }
 }
 
@@ -253,28 +282,12 @@ pub(crate) fn registers() -> *mut sys::pt_regs {
     unsafe { sys::litebox_pt_regs(task()) }
 }
 
-/// The value of a system call in its result register.
-pub(crate) fn result(result: Result<usize>) -> usize {
-    match result {
-        Ok(value) => value,
-        Err(error) => error.to_errno() as usize,
-    }
-}
-
-/// Whether the current task is the only one of its process, and no carrier yet.
-pub(crate) fn can_become_guest() -> bool {
-    // SAFETY: The current task's signal structure lives as long as the task; the count changes only by its threads, and if it is 1
-    // that is this one.
-    let alone = unsafe { (*(*task()).signal).nr_threads == 1 };
-    alone && current().is_none()
-}
-
 /// Makes the current task the carrier of `guest`.
 ///
 /// # Errors
 /// As [`Guest::enter`].
 pub(crate) fn enter_current(guest: Arc<Guest>) -> Result {
-    // SAFETY: The current task; the caller asked `can_become_guest` on it.
+    // SAFETY: The current task; `start::check_caller` was asked about it.
     unsafe { guest.enter(task()) }
 }
 
@@ -312,7 +325,56 @@ pub(crate) unsafe extern "C" fn on_exit(_data: *mut c_void, task: *mut sys::task
     unsafe { syscall_work(task) }.fetch_and(!USER_DISPATCH, Ordering::SeqCst);
     // SAFETY: Nobody else writes the current task's settings.
     unsafe { (*task).syscall_dispatch.selector = ptr::null_mut() };
-    // SAFETY: The pointer came from `Arc::into_raw` in `enter`, and the selector that held it is gone: taken back once.
-    let guest = unsafe { Arc::from_raw(guest.as_ptr().cast_const()) };
-    guest.sandbox.forget(Arc::as_ptr(&guest));
+    // SAFETY: The current task owns a reference, the one that the selector held.
+    let listed = unsafe { guest.as_ref() };
+    listed.sandbox.forget(guest.as_ptr());
+    // What the guest held is let go where that may sleep: the exit path runs task works after this probe (do_exit).
+    // SAFETY: The current task; the work lies in the guest, whose reference passes to it.
+    let queued = unsafe { sys::task_work_add(task, listed.farewell.get(), sys::task_work_notify_mode_TWA_NONE) } == 0;
+    if !queued {
+        listed.task.store(ptr::null_mut(), Ordering::Relaxed);
+        kernel::pr_warn_once!("a guest is kept for ever: its task's works have ended already\n");
+    }
+}
+
+/// The carrier's last act for its guest.
+///
+/// # Safety
+/// Called once as the task work of a guest, whose task's reference is given up here.
+unsafe extern "C" fn say_farewell(head: *mut sys::callback_head) {
+    let guest = head.wrapping_byte_sub(offset_of!(Guest, farewell)).cast::<Guest>();
+    // SAFETY: The pointer came from `Arc::into_raw` in `enter`; the selector that held it is gone: taken back once.
+    let guest = unsafe { Arc::from_raw(guest.cast_const()) };
+    // The page tables are gone already; what they showed is the library OS's to keep.
+    // SAFETY: The carrier itself, and neither a hook nor a fault comes any more.
+    drop(unsafe { &mut *guest.mm.get() }.take());
+    // SAFETY: As above.
+    let north = unsafe { &mut *guest.north.get() };
+    if let Some(end) = north.task.exit(north.end) {
+        guest.sandbox.set_ended(ended(end));
+    }
+}
+
+/// How the library OS says that a sandbox has ended, for its launcher.
+fn ended(end: End) -> Ended {
+    match end {
+        End::Task(status) | End::Process(status) => Ended::Exited(status),
+        End::Signal(signal) => Ended::Signalled(NonZeroU32::new(signal).unwrap_or(KILLED)),
+    }
+}
+
+/// The carrier was asked to look at its signals: done here, on its way to ring 3. (A new kick is possible before the look, so none
+/// is missed.)
+///
+/// # Safety
+/// Called as the task work that `kick` queued.
+unsafe extern "C" fn after_kick(head: *mut sys::callback_head) {
+    let guest = head.wrapping_byte_sub(offset_of!(Guest, kick_work)).cast::<Guest>();
+    // SAFETY: `kick` gave this reference to the work.
+    let guest = unsafe { Arc::from_raw(guest.cast_const()) };
+    guest.kicked.store(false, Ordering::Release);
+    // A work that is left when a task exits runs after its exit probe.
+    if let Some(current) = current() {
+        signal::look(&current);
+    }
 }

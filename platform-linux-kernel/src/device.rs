@@ -1,31 +1,29 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
-//! `/dev/litebox`: each open file is a sandbox, and closing it ends the sandbox.
+//! `/dev/litebox`: each open file is a sandbox, and closing it ends the sandbox. The requests are those of `litebox_ioctl_abi`.
 //!
-//! Hostile input: request numbers and structures from whoever may open the device. Locks: none. May sleep.
+//! Hostile input: request numbers and structures from whoever may open the device; each structure is copied once, then decoded.
+//! Locks: a sandbox's phase, for the length of a request; not while it runs a program or waits. May sleep.
 
-use crate::carrier::{self, Guest, Sandbox};
-use crate::flat::{IMAGE, IMAGE_MAX, STACK_TOP};
-use crate::mm::frame::SIZE;
-use crate::mm::space::Space;
-use crate::trap::signal::{SYNCHRONOUS, mask};
-use crate::{bases, fpu, sys};
-use kernel::fs::File;
-use kernel::ioctl::{_IO, _IOW};
+use crate::host::{self, LinuxKernel};
+use crate::sandbox::{Phase, Sandbox};
+use crate::{start, sys};
+use kernel::fs::{File, LocalFile};
 use kernel::miscdevice::{MiscDevice, MiscDeviceRegistration};
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
+use kernel::task::Kuid;
 use kernel::uaccess::UserSlice;
+use litebox_core::error::Error as CoreError;
+use litebox_ioctl_abi::wire::IntoBytes;
+use litebox_ioctl_abi::{
+    Bad, Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Request, Run, Source, Strings, Target, UserBytes,
+    Version, Wait, WaitFlags, guest_path,
+};
+use litebox_shim_linux::launch::Builder;
+use litebox_shim_linux::signal::{Info, Origin, Signal};
 
-/// Group letter of the requests. None of the numbers is one of the VFS's own.
-const GROUP: u32 = b'L' as u32;
-/// Answers the version of this interface.
-const GET_VERSION: u32 = _IO(GROUP, 0x40);
-/// Bring-up: loads a flat image. Argument: address, length.
-const LOAD_FLAT: u32 = _IOW::<[u64; 2]>(GROUP, 0x50);
-/// Turns the calling process into the sandbox's first guest. Argument: the descriptor to close, and zero.
-const RUN: u32 = _IOW::<[u64; 2]>(GROUP, 0x51);
-
-const VERSION: isize = 1;
+/// Bytes of the largest structure.
+const BYTES_MAX: usize = 64;
 
 /// The device.
 pub(crate) struct Device;
@@ -42,118 +40,200 @@ impl MiscDevice for Device {
         sandbox.end();
     }
 
-    fn ioctl(sandbox: ArcBorrow<'_, Sandbox>, _file: &File, request: u32, argument: usize) -> Result<isize> {
+    fn ioctl(sandbox: ArcBorrow<'_, Sandbox>, file: &File, number: u32, argument: usize) -> Result<isize> {
+        let request = Request::from_number(number).ok_or(ENOTTY)?;
+        if request != Request::Version && file.cred().euid() != Kuid::current_euid() {
+            return Err(EPERM);
+        }
+        let argument = UserPtr::from_addr(argument);
+        if request == Request::Version {
+            UserSlice::new(argument, request.size()).writer().write_slice(Version::THIS.encode().as_bytes())?;
+            return Ok(0);
+        }
+        let mut room = [0; BYTES_MAX];
+        let bytes = room.get_mut(..request.size()).ok_or(EINVAL)?;
+        UserSlice::new(argument, request.size()).reader().read_slice(bytes)?;
         match request {
-            GET_VERSION => Ok(VERSION),
-            LOAD_FLAT => {
-                let [addr, length] = pair(argument)?;
-                load_flat(&sandbox, addr, length)
+            Request::Version => {}
+            Request::Configure => configure(&sandbox, Configure::decode(bytes).map_err(refused)?)?,
+            Request::Mount => mount(&sandbox, Mount::decode(bytes).map_err(refused)?)?,
+            Request::GiveFd => give_fd(&sandbox, GiveFd::decode(bytes).map_err(refused)?)?,
+            Request::Run => run(&sandbox.into(), file, Run::decode(bytes).map_err(refused)?)?,
+            Request::Wait => {
+                let wait = Wait::decode(bytes).map_err(refused)?;
+                let answer = wait.answer(ended(&sandbox, wait.flags)?);
+                UserSlice::new(argument, request.size()).writer().write_slice(answer.as_bytes())?;
             }
-            RUN => {
-                let [descriptor, reserved] = pair(argument)?;
-                if reserved != 0 {
-                    return Err(EINVAL);
-                }
-                run(sandbox.into(), u32::try_from(descriptor).map_err(|_| EBADF)?)
+            Request::Kill => kill(&sandbox, Kill::decode(bytes).map_err(refused)?)?,
+        }
+        Ok(0)
+    }
+}
+
+/// The kernel's error for bytes that are no request.
+fn refused(bad: Bad) -> Error {
+    Error::from_errno(bad.errno().saturating_neg())
+}
+
+/// The kernel's error for one of the library OS.
+pub(crate) fn failed(error: CoreError) -> Error {
+    match error {
+        CoreError::Errno(errno, _why) => i32::try_from(litebox_shim_linux::errno::number(errno))
+            .map_or(EIO, |number| Error::from_errno(number.saturating_neg())),
+        CoreError::Interrupted => EINTR,
+    }
+}
+
+/// The descriptor that a request means.
+fn descriptor(object: HostObject) -> Result<u32> {
+    object.fd().and_then(|fd| u32::try_from(fd).ok()).ok_or(EBADF)
+}
+
+/// Copies bytes whose length the request has checked.
+fn copy_in(bytes: UserBytes) -> Result<KVVec<u8>> {
+    let length = bytes.len as usize;
+    let mut copy = KVVec::with_capacity(length, GFP_KERNEL_ACCOUNT)?;
+    UserSlice::new(UserPtr::from_addr(usize::try_from(bytes.addr)?), length).reader().read_all(&mut copy, GFP_KERNEL_ACCOUNT)?;
+    Ok(copy)
+}
+
+/// The strings, to be passed on.
+fn list(strings: Strings<'_>) -> Result<KVVec<&[u8]>> {
+    let mut list = KVVec::with_capacity(strings.len(), GFP_KERNEL_ACCOUNT)?;
+    strings.into_iter().try_for_each(|string| list.push(string, GFP_KERNEL_ACCOUNT))?;
+    Ok(list)
+}
+
+/// Three quarters of the machine's memory: what a sandbox may use unless its launcher says.
+fn default_memory() -> u64 {
+    let mut info = sys::sysinfo::default();
+    // SAFETY: The structure is ours; plain numbers are written to it.
+    unsafe { sys::si_meminfo(&raw mut info) };
+    let bytes = (info.totalram as u64).saturating_mul(info.mem_unit.into());
+    bytes / 4 * 3
+}
+
+fn configure(sandbox: &Sandbox, request: Configure) -> Result {
+    let trace = request.trace.map(|object| host::file(descriptor(object)?)).transpose()?;
+    let memory = request.memory.map_or_else(default_memory, core::num::NonZeroU64::get);
+    let mut phase = sandbox.phase.lock();
+    let Phase::New = *phase else { return Err(EBUSY) };
+    *phase = Phase::Described(Builder::new(memory, request.tasks.map(core::num::NonZeroU32::get), trace).map_err(failed)?);
+    Ok(())
+}
+
+/// Lets `describe` add to what a sandbox will be, before it runs.
+fn describe(sandbox: &Sandbox, describe: impl FnOnce(&mut Builder<LinuxKernel>) -> Result<(), CoreError>) -> Result {
+    let mut phase = sandbox.phase.lock();
+    if let Phase::New = *phase {
+        *phase = Phase::Described(Builder::new(default_memory(), None, None).map_err(failed)?);
+    }
+    let Phase::Described(builder) = &mut *phase else { return Err(EBUSY) };
+    describe(builder).map_err(failed)
+}
+
+fn mount(sandbox: &Sandbox, request: Mount) -> Result {
+    let path = copy_in(request.path)?;
+    let at = guest_path(&path).map_err(refused)?;
+    let read_only = request.flags.contains(MountFlags::READ_ONLY);
+    match request.source {
+        Source::Host(object) => match host::dir(descriptor(object)?) {
+            Ok(dir) => describe(sandbox, |builder| builder.mount_host_dir(at, dir, read_only)),
+            Err(error) if error == ENOTDIR => {
+                let file = host::file(descriptor(object)?)?;
+                describe(sandbox, |builder| builder.mount_host_file(at, file, read_only))
             }
-            _ => Err(ENOTTY),
+            Err(error) => Err(error),
+        },
+        Source::Memory { size } => {
+            let size = size.map(core::num::NonZeroU64::get);
+            describe(sandbox, |builder| builder.mount_memory(at, size, read_only))
+        }
+        Source::Proc => describe(sandbox, |builder| builder.mount_proc(at, read_only)),
+        Source::Dev => describe(sandbox, |builder| builder.mount_dev(at, read_only)),
+    }
+}
+
+fn give_fd(sandbox: &Sandbox, request: GiveFd) -> Result {
+    let file = host::file(descriptor(request.host)?)?;
+    describe(sandbox, |builder| builder.give_fd(request.guest, file))
+}
+
+/// Makes the calling process the first guest.
+fn run(sandbox: &Arc<Sandbox>, file: &File, request: Run) -> Result {
+    let device = descriptor(request.device)?;
+    if !core::ptr::eq(LocalFile::fget(device)?.as_ptr(), file.as_ptr()) {
+        return Err(EBADF);
+    }
+    start::check_caller()?;
+    let text = copy_in(request.text)?;
+    let strings = request.strings(&text).map_err(refused)?;
+    let builder = {
+        let mut phase = sandbox.phase.lock();
+        match core::mem::replace(&mut *phase, Phase::Starting) {
+            Phase::Described(builder) => builder,
+            Phase::New => {
+                *phase = Phase::New;
+                // Nothing is mounted at the root.
+                return Err(EINVAL);
+            }
+            other => {
+                *phase = other;
+                return Err(EBUSY);
+            }
+        }
+    };
+    let result = builder
+        .run(strings.program, strings.cwd, &list(strings.args)?, &list(strings.env)?)
+        .map_err(failed)
+        .and_then(|(task, regs)| start::become_guest(sandbox, device, task, regs));
+    if result.is_err() {
+        let mut phase = sandbox.phase.lock();
+        if let Phase::Starting = *phase {
+            *phase = Phase::Described(builder);
+        }
+    }
+    result
+}
+
+/// How the sandbox has ended, once it has.
+fn ended(sandbox: &Sandbox, flags: WaitFlags) -> Result<Ended> {
+    let mut phase = sandbox.phase.lock();
+    loop {
+        match &*phase {
+            Phase::New | Phase::Described(_) => return Err(ESRCH),
+            Phase::Ended(ended) => return Ok(*ended),
+            Phase::Starting | Phase::Running(_) if flags.contains(WaitFlags::NO_HANG) => return Ok(Ended::Running),
+            Phase::Starting | Phase::Running(_) => {}
+        }
+        if sandbox.over.wait_interruptible(&mut phase) {
+            return Err(EINTR);
         }
     }
 }
 
-/// Reads a request's two words, once.
-fn pair(argument: usize) -> Result<[usize; 2]> {
-    let mut reader = UserSlice::new(UserPtr::from_addr(argument), size_of::<[u64; 2]>()).reader();
-    Ok([usize::try_from(reader.read::<u64>()?)?, usize::try_from(reader.read::<u64>()?)?])
-}
-
-/// Copies the launcher's image into the sandbox.
-fn load_flat(sandbox: &Sandbox, addr: usize, length: usize) -> Result<isize> {
-    if length > IMAGE_MAX {
-        return Err(EFBIG);
+fn kill(sandbox: &Sandbox, request: Kill) -> Result {
+    let signal = Signal::new(request.signal.get().into()).ok_or(EINVAL)?;
+    let process = match &*sandbox.phase.lock() {
+        Phase::Running(process) => process.clone(),
+        Phase::New | Phase::Described(_) | Phase::Starting | Phase::Ended(_) => return Err(ESRCH),
+    };
+    if signal == Signal::KILL {
+        // The first process's end is the sandbox's.
+        sandbox.end();
+        return Ok(());
     }
-    let mut page = KVec::from_elem(0_u8, SIZE, GFP_KERNEL_ACCOUNT)?;
-    let mut reader = UserSlice::new(UserPtr::from_addr(addr), length).reader();
-    let mut offset = 0;
-    while !reader.is_empty() {
-        let count = reader.len().min(SIZE);
-        let part = page.get_mut(..count).ok_or(EINVAL)?;
-        reader.read_slice(part)?;
-        sandbox.flat.load(offset, part)?;
-        offset += SIZE;
-    }
-    Ok(0)
-}
-
-/// Makes the calling process the first guest. After the point of no return a failure kills it: its memory is gone.
-fn run(sandbox: Arc<Sandbox>, descriptor: u32) -> Result<isize> {
-    if !carrier::can_become_guest() {
-        return Err(EBUSY);
-    }
-    let space = Space::new()?;
-    let guest = Guest::new(sandbox, space.clone())?;
-    // SAFETY: Closes a descriptor of the calling process, as close(2) does. Should it be the one of this very request, the file
-    // lives on until the task leaves the kernel: its last put is a task work.
-    kernel::error::to_result(unsafe { sys::close_fd(descriptor) })?;
-
-    reset_signals();
-    let entered = space.replace_current().and_then(|()| carrier::enter_current(guest));
-    if let Err(error) = entered {
-        carrier::kill_current();
-        return Err(error);
-    }
-    install(IMAGE, STACK_TOP);
-    Ok(0)
-}
-
-/// No handler of the launcher's survives. For the synchronous signals an address that no guest can map: the host then does not log
-/// "segfault at", and should the signal hook ever be missing, the guest dies.
-fn reset_signals() {
-    for signal in 1..32_u32 {
-        if signal == sys::SIGKILL || signal == sys::SIGSTOP {
-            continue;
+    let info = Info::new(signal, Info::SI_USER, Origin::Process { pid: 0, uid: 0, value: 0 });
+    match request.target {
+        Target::First => process.send(info).map_err(failed),
+        Target::All => {
+            let (all, mut from) = (process.sandbox(), 0);
+            while let Some(process) = all.next_process(from) {
+                from = process.pid().saturating_add(1);
+                // A process whose queue is full has it already.
+                let _ = process.send(info);
+            }
+            Ok(())
         }
-        let handler = if SYNCHRONOUS & mask(signal) != 0 { bases::USER_END as usize } else { 0 };
-        // SAFETY: `__sighandler_t` is a user-space address in C's clothes; the kernel never calls it. 0 is SIG_DFL.
-        let handler = unsafe { core::mem::transmute::<usize, sys::__sighandler_t>(handler) };
-        // SAFETY: A valid signal number of the current task.
-        unsafe { sys::kernel_sigaction(signal as i32, handler) };
     }
-}
-
-/// Sets the registers with which the current task returns to ring 3.
-fn install(ip: usize, sp: usize) {
-    /// Interrupts on, and the bit that is always 1.
-    const FLAGS: usize = 0x202;
-    let regs = carrier::registers();
-    // SAFETY: The entry frame of the current task lies at the top of its own kernel stack; nobody borrows it now.
-    let regs = unsafe { &mut *regs };
-    // rcx and r11 as sysret would have them.
-    let general = [
-        &mut regs.r15,
-        &mut regs.r14,
-        &mut regs.r13,
-        &mut regs.r12,
-        &mut regs.bp,
-        &mut regs.bx,
-        &mut regs.r10,
-        &mut regs.r9,
-        &mut regs.r8,
-        &mut regs.ax,
-        &mut regs.dx,
-        &mut regs.si,
-        &mut regs.di,
-    ];
-    for register in general {
-        *register = 0;
-    }
-    (regs.ip, regs.cx, regs.sp) = (ip, ip, sp);
-    (regs.flags, regs.r11, regs.orig_ax) = (FLAGS, FLAGS, usize::MAX);
-    regs.__bindgen_anon_1.cs = sys::USER_CS;
-    regs.__bindgen_anon_2.ss = sys::USER_DS;
-    if let Some(zero) = bases::UserBase::new(0) {
-        bases::set_fs(zero);
-        bases::set_gs(zero);
-    }
-    fpu::reset();
 }

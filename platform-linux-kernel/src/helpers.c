@@ -4,6 +4,7 @@
  * Anything that is an exported function, or plain arithmetic on exported data, is done in Rust.
  */
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <linux/tracepoint.h>
@@ -39,6 +40,17 @@ void litebox_tracepoints_quiesce(void)
 void litebox_get_page(struct page *page)
 {
 	get_page(page);
+}
+
+void litebox_put_page(struct page *page)
+{
+	put_page(page);
+}
+
+/* Arithmetic on a base that the kernel relocates. The page of a file's @index in @folio. */
+struct page *litebox_folio_page(struct folio *folio, pgoff_t index)
+{
+	return folio_file_page(folio, index);
 }
 
 int litebox_page_count(const struct page *page)

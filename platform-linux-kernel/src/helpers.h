@@ -10,6 +10,8 @@ struct pt_regs *litebox_pt_regs(struct task_struct *task);
 struct fpu *litebox_task_fpu(struct task_struct *task);
 void litebox_tracepoints_quiesce(void);
 void litebox_get_page(struct page *page);
+void litebox_put_page(struct page *page);
+struct page *litebox_folio_page(struct folio *folio, pgoff_t index);
 int litebox_page_count(const struct page *page);
 void *litebox_page_address(const struct page *page);
 bool litebox_pte_none(pte_t *pte);

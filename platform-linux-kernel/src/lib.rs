@@ -11,11 +11,11 @@ mod alloc_shim;
 mod bases;
 mod carrier;
 mod device;
-mod flat;
 mod fpu;
-#[cfg(with_litebox_core)]
 mod host;
 mod mm;
+mod sandbox;
+mod start;
 mod sys;
 mod trap;
 
@@ -45,6 +45,7 @@ impl kernel::InPlaceModule for Litebox {
         try_pin_init!(Self {
             _hooks: {
                 check_processor()?;
+                fpu::find_components();
                 Hooks::register()?
             },
             _device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"litebox" }),

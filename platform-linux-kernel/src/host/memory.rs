@@ -55,7 +55,7 @@ impl Frames for LinuxKernel {
             Self::unmap(space, first.addr, GuestAddr::new(last.addr.get().saturating_add(PAGE_SIZE)));
         }
         // On x86-64, usize has the 64 bits of a guest address.
-        space.insert_by(first.addr.get() as usize, last.addr.get() as usize, replace, &|addr| {
+        space.insert(first.addr.get() as usize, last.addr.get() as usize, replace, &|addr| {
             let at = mappings.binary_search_by_key(&addr, |mapping| mapping.addr.get() as usize).ok()?;
             mappings.get(at).map(|mapping| (&mapping.frame, mapping.prot.into()))
         })

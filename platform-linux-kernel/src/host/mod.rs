@@ -2,11 +2,18 @@
 //!
 //! Each file implements one trait of `litebox_core::platform` for [`LinuxKernel`]. Memory is in `mm`, guests are in `trap`.
 
+mod attr;
 mod clock;
+mod cpu;
+mod dir;
 mod entropy;
+mod file;
 mod log;
 mod memory;
 mod wait;
+mod watch;
+
+pub(crate) use file::{dir, file};
 
 /// The platform: a Linux kernel that this module is loaded into.
 #[derive(Debug)]

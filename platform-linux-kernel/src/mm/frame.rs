@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Page frames: counted handles over the kernel's own page reference.
 //!
-//! Invariants: a handle owns one reference of an order-0 page that this module allocated; page-table entries own none, so whoever
+//! Invariants: a handle owns one reference of an order-0 page that this module allocated, or of a page of a file's folio; page-table entries own none, so whoever
 //! shows a frame to a guest keeps a handle until the entry is zapped. Charged to the memory cgroup of the carrier that asked.
 //! Guests write to a frame at any moment: contents are copied as bytes and never borrowed.
 
@@ -26,6 +26,15 @@ impl Frame {
         // SAFETY: Task context; order 0.
         let page = unsafe { sys::alloc_pages_noprof(sys::GFP_KERNEL_ACCOUNT | sys::__GFP_ZERO, 0) };
         NonNull::new(page).map(Self)
+    }
+
+    /// A file's page `index`, which is in `folio`; `None` if there is none.
+    ///
+    /// # Safety
+    /// `folio` holds that page, and comes with a reference that is the caller's to give.
+    pub(crate) unsafe fn from_folio(folio: *mut sys::folio, index: usize) -> Option<Self> {
+        // SAFETY: Contract. A reference of a page is one of its folio.
+        NonNull::new(unsafe { sys::litebox_folio_page(folio, index) }).map(Self)
     }
 
     /// The kernel's page.
@@ -88,6 +97,6 @@ impl Clone for Frame {
 impl Drop for Frame {
     fn drop(&mut self) {
         // SAFETY: Gives up the reference that this handle owned; the kernel frees the page with the last one.
-        unsafe { sys::__free_pages(self.page(), 0) };
+        unsafe { sys::litebox_put_page(self.page()) };
     }
 }

@@ -8,7 +8,7 @@
 //! stale entry faults. `pfn_mkwrite` never returns 0: `finish_mkwrite_fault` would race with a write-protecting fork.
 //! Locks: none here; whoever calls `insert` and `zap` holds the address space's own. Sources: Linux mm/memory.c.
 
-use super::fault::{self, Access, Resolution};
+use super::fault;
 use super::frame::Frame;
 use crate::bases::USER_END;
 use crate::carrier;
@@ -18,6 +18,7 @@ use core::ptr::NonNull;
 use kernel::fs::File;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
+use litebox_core::mm::Access;
 
 /// The guest's user half: page 0 to 15 stay unmapped, as vm.mmap_min_addr has it.
 pub(crate) const START: usize = 0x1_0000;
@@ -51,17 +52,6 @@ impl Rights {
     }
 }
 
-/// One entry for the page tables.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    /// The page's address.
-    pub(crate) addr: usize,
-    /// What is shown there.
-    pub(crate) frame: Frame,
-    /// With which rights.
-    pub(crate) rights: Rights,
-}
-
 /// An address space's file. Clones are the same address space.
 #[derive(Clone)]
 pub(crate) struct Space {
@@ -74,7 +64,7 @@ struct Batch<'a> {
     replace: bool,
 }
 
-/// What belongs at an address, for `Space::insert_by`.
+/// What belongs at an address, for `Space::insert`.
 pub(crate) type Lookup<'a> = &'a dyn Fn(usize) -> Option<(&'a Frame, Rights)>;
 
 impl core::fmt::Debug for Space {
@@ -118,21 +108,11 @@ impl Space {
         if at == START { Ok(()) } else { Err(Error::from_errno(at as i32)) }
     }
 
-    /// Sets the entries (ascending addresses) in the current task's page tables: absent ones only, or all if `replace`.
+    /// Sets the entries from page `first` to `last` that `lookup` knows, in the current task's page tables: absent ones only, or
+    /// all if `replace`.
     ///
     /// False if the host has no memory for a table. The caller holds the address space's lock and keeps the frames.
-    pub(crate) fn insert(&self, entries: &[Entry], replace: bool) -> bool {
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-            return true;
-        };
-        self.insert_by(first.addr, last.addr, replace, &|addr| {
-            let at = entries.binary_search_by_key(&addr, |entry| entry.addr).ok()?;
-            entries.get(at).map(|entry| (&entry.frame, entry.rights))
-        })
-    }
-
-    /// As [`Space::insert`], for the pages from `first` to `last` that `lookup` knows.
-    pub(crate) fn insert_by<'a>(&self, first: usize, last: usize, replace: bool, lookup: Lookup<'a>) -> bool {
+    pub(crate) fn insert<'a>(&self, first: usize, last: usize, replace: bool, lookup: Lookup<'a>) -> bool {
         let length = last.saturating_sub(first).saturating_add(super::frame::SIZE);
         let mut batch = Batch { lookup, replace };
         // SAFETY: May be asked anywhere.
@@ -186,7 +166,7 @@ unsafe extern "C" fn set_entry(slot: *mut sys::pte_t, addr: usize, batch: *mut c
 ///
 /// # Safety
 /// `vmf` is a fault that the kernel is handling.
-unsafe fn answer(vmf: *mut sys::vm_fault, replace: bool) -> sys::vm_fault_t {
+unsafe fn answer(vmf: *mut sys::vm_fault) -> sys::vm_fault_t {
     // SAFETY: Contract.
     let (flags, addr, vma) = unsafe { ((*vmf).flags, (*vmf).__bindgen_anon_1.address, (*vmf).__bindgen_anon_1.vma) };
     // SAFETY: The faulting VMA is locked against changes.
@@ -194,35 +174,31 @@ unsafe fn answer(vmf: *mut sys::vm_fault, replace: bool) -> sys::vm_fault_t {
     let Some(guest) = carrier::current() else {
         return sys::vm_fault_reason_VM_FAULT_SIGBUS;
     };
-    if flags & sys::fault_flag_FAULT_FLAG_REMOTE != 0 || !guest.space().is(file) {
+    if flags & sys::fault_flag_FAULT_FLAG_REMOTE != 0 || !guest.space().is_some_and(|space| space.is(file)) {
         return sys::vm_fault_reason_VM_FAULT_SIGBUS;
     }
     let access = if flags & sys::fault_flag_FAULT_FLAG_INSTRUCTION != 0 {
-        Access::Execute
+        Access::Exec
     } else if flags & sys::fault_flag_FAULT_FLAG_WRITE != 0 {
         Access::Write
     } else {
         Access::Read
     };
-    match fault::on_fault(&guest, addr & !(super::frame::SIZE - 1), access, replace) {
-        Resolution::Done => sys::vm_fault_reason_VM_FAULT_NOPAGE,
-        Resolution::Refused => sys::vm_fault_reason_VM_FAULT_SIGSEGV,
-        Resolution::NoMemory => sys::vm_fault_reason_VM_FAULT_OOM,
-    }
+    fault::on_fault(&guest, addr, access)
 }
 
 /// # Safety
 /// Called by the kernel for an absent entry.
 unsafe extern "C" fn on_absent(vmf: *mut sys::vm_fault) -> sys::vm_fault_t {
     // SAFETY: Contract.
-    unsafe { answer(vmf, false) }
+    unsafe { answer(vmf) }
 }
 
 /// # Safety
 /// Called by the kernel for a write to a present read-only entry.
 unsafe extern "C" fn on_read_only(vmf: *mut sys::vm_fault) -> sys::vm_fault_t {
     // SAFETY: Contract.
-    unsafe { answer(vmf, true) }
+    unsafe { answer(vmf) }
 }
 
 /// Maps nothing. That there is such a function makes the kernel call `fault` under the VMA's own lock instead of the mm's.

@@ -9,47 +9,33 @@
 //! Never on the 32-bit entry (`syscall::on_syscall` sees to it). clone can ask for a restart when a signal is pending.
 //! Sources: Linux kernel/fork.c copy_process, kernel/task_work.c; include/linux/entry-common.h.
 
+use super::regs::shim_regs;
+use super::signal;
 use crate::bases::{self, UserBase};
 use crate::carrier::{self, Current, Guest};
+use crate::host::LinuxKernel;
 use crate::sys;
 use core::ptr;
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use litebox_shim_linux::regs::Regs;
+use litebox_shim_linux::task::{Birth, Spawn};
+use litebox_shim_linux::{after_spawn, before_guest};
 
-/// The length of the `syscall` instruction, to which a restart goes back.
-const SYSCALL_LENGTH: usize = 2;
 /// -ERESTARTSYS to -ERESTART_RESTARTBLOCK, which never leave the kernel as results (include/linux/errno.h).
 const RESTARTS: core::ops::RangeInclusive<isize> = -516..=-512;
-
-/// What kind of host task carries the new guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Another thread of the same host process: the same page tables.
-    Thread,
-    /// A process of its own: page tables of its own, over the new guest's space.
-    Process,
-}
-
-/// How the new guest begins.
-pub(crate) struct Birth {
-    /// The new guest.
-    pub(crate) guest: Arc<Guest>,
-    /// Thread or process.
-    pub(crate) kind: Kind,
-    /// Its registers.
-    pub(crate) regs: sys::pt_regs,
-    /// Its FS base, if not the parent's.
-    pub(crate) fs: Option<UserBase>,
-    /// What the parent's call returns.
-    pub(crate) id: usize,
-}
 
 /// The child's part; becomes a task work of the child.
 #[repr(C)]
 struct Start {
     head: sys::callback_head,
-    birth: Birth,
+    guest: Arc<Guest>,
+    /// Whether it is a thread of its maker's host process, with the same page tables; if not it gets page tables of its own.
+    thread: bool,
+    regs: Regs,
+    /// Its FS base, if not its maker's.
+    fs: Option<UserBase>,
 }
 
 /// The parent's part; a task work of the parent while the host's clone runs.
@@ -58,26 +44,26 @@ pub(crate) struct Request {
     head: sys::callback_head,
     parent: Arc<Guest>,
     saved: sys::pt_regs,
-    id: usize,
     start: Option<KBox<Start>>,
 }
 
 /// Has the host clone the current carrier when the hook answers [`super::entry::Answer::SkipFalse`].
 ///
 /// # Errors
-/// ENOMEM; ESRCH if the task is exiting. `regs` is as it was then.
-pub(crate) fn start(guest: &Current, regs: &mut sys::pt_regs, birth: Birth) -> Result {
-    let flags = match birth.kind {
-        Kind::Thread => {
-            sys::CLONE_VM | sys::CLONE_FS | sys::CLONE_FILES | sys::CLONE_SIGHAND | sys::CLONE_THREAD | sys::CLONE_SYSVSEM
-        }
-        Kind::Process => 0,
+/// ENOMEM; ESRCH if the task is exiting. `regs` is as it was then, and the new task was dropped.
+pub(crate) fn start(guest: &Current, regs: &mut sys::pt_regs, spawn: Spawn<LinuxKernel>) -> Result {
+    let Spawn { task, regs: first, thread, fs_base, .. } = spawn;
+    let flags = if thread {
+        sys::CLONE_VM | sys::CLONE_FS | sys::CLONE_FILES | sys::CLONE_SIGHAND | sys::CLONE_THREAD | sys::CLONE_SYSVSEM
+    } else {
+        0
     };
-    let (id, head) = (birth.id, sys::callback_head { next: ptr::null_mut(), func: Some(begin) });
-    let start = KBox::new(Start { head, birth }, GFP_KERNEL_ACCOUNT)?;
+    let child = Guest::new(guest.sandbox().clone(), task)?;
+    let head = sys::callback_head { next: ptr::null_mut(), func: Some(begin) };
+    let fs = fs_base.and_then(UserBase::new);
+    let start = KBox::new(Start { head, guest: child, thread, regs: first, fs }, GFP_KERNEL_ACCOUNT)?;
     let head = sys::callback_head { next: ptr::null_mut(), func: Some(finish) };
-    let request =
-        KBox::new(Request { head, parent: guest.reference(), saved: *regs, id, start: Some(start) }, GFP_KERNEL_ACCOUNT)?;
+    let request = KBox::new(Request { head, parent: guest.reference(), saved: *regs, start: Some(start) }, GFP_KERNEL_ACCOUNT)?;
     let request = KBox::into_raw(request);
     // SAFETY: The current task; the work is a box that `finish` takes back.
     let result = unsafe { sys::task_work_add(carrier::task(), request.cast(), sys::task_work_notify_mode_TWA_RESUME) };
@@ -107,17 +93,18 @@ pub(crate) unsafe fn adopt(parent: &Guest, child: *mut sys::task_struct) -> bool
     let Some(start) = (unsafe { (*request).start.take() }) else {
         return false;
     };
-    if start.birth.kind == Kind::Process {
+    if !start.thread {
         // No zombie and no SIGCHLD at whoever is the host's parent: the library OS has its own wait.
         // SAFETY: The child's own, new signal structure; it has not run, and the probe precedes its wake-up.
         unsafe { sys::signal_struct::set_autoreap_raw((*child).signal, 1) };
     }
-    let guest = start.birth.guest.clone();
+    let guest = start.guest.clone();
     let start = KBox::into_raw(start);
     // SAFETY: The child is alive and has not run; the work is a box that `begin` takes back.
     if unsafe { sys::task_work_add(child, start.cast(), sys::task_work_notify_mode_TWA_RESUME) } != 0 {
-        // SAFETY: Not queued, so still ours.
-        drop(unsafe { KBox::from_raw(start) });
+        // `finish` lets it go: what it holds may sleep when dropped.
+        // SAFETY: Not queued, so still ours; the request is as above.
+        unsafe { (*request).start = Some(KBox::from_raw(start)) };
         return false;
     }
     // SAFETY: The child has not run and is no carrier: its selector was cleared by the caller.
@@ -131,20 +118,28 @@ pub(crate) unsafe fn adopt(parent: &Guest, child: *mut sys::task_struct) -> bool
 unsafe extern "C" fn begin(head: *mut sys::callback_head) {
     // SAFETY: `head` is the first field of a `Start` that `adopt` queued, taken back once.
     let start = unsafe { KBox::<Start>::from_raw(head.cast()) };
-    if carrier::current().is_none() {
+    let Some(mut current) = carrier::current() else {
         // Killed before it began.
         return;
-    }
-    let birth = &start.birth;
+    };
     // SAFETY: The current task's own entry frame, which nobody borrows now.
-    unsafe { carrier::registers().write(birth.regs) };
-    if let Some(base) = birth.fs {
+    let regs = unsafe { &mut *carrier::registers() };
+    *shim_regs(regs) = start.regs;
+    if let Some(base) = start.fs {
         bases::set_fs(base);
     }
     // VM_DONTCOPY left a new process's user half empty.
-    if birth.kind == Kind::Process && birth.guest.space().replace_current().is_err() {
+    let mm = current.with_north(|north| north.task.mm().clone());
+    if !start.thread && current.replace_mm(mm).is_err() {
         carrier::kill_current();
+        return;
     }
+    let handle = current.handle();
+    let resume = current.with_north(|north| {
+        north.task.begin(handle);
+        before_guest(&mut north.task, shim_regs(regs))
+    });
+    signal::go_on(&current, resume);
 }
 
 /// The parent's way back from the host's clone.
@@ -155,6 +150,10 @@ unsafe extern "C" fn finish(head: *mut sys::callback_head) {
     // SAFETY: `head` is the first field of a `Request` that `start` queued, taken back once.
     let request = unsafe { KBox::<Request>::from_raw(head.cast()) };
     request.parent.request.store(ptr::null_mut(), Ordering::Relaxed);
+    let Some(current) = carrier::current() else {
+        // Killed meanwhile.
+        return;
+    };
     // SAFETY: The current task's own entry frame, which nobody borrows now.
     let regs = unsafe { &mut *carrier::registers() };
     let result = regs.ax as isize;
@@ -162,18 +161,13 @@ unsafe extern "C" fn finish(head: *mut sys::callback_head) {
     let again = regs.ip != 0 || RESTARTS.contains(&result);
     *regs = request.saved;
     regs.orig_ax = usize::MAX;
-    if request.start.is_none() {
-        regs.ax = request.id;
-    } else if again {
-        regs.ax = request.saved.orig_ax;
-        regs.ip = regs.ip.wrapping_sub(SYSCALL_LENGTH);
-        regs.cx = regs.ip;
-    } else {
-        regs.ax = result as usize;
-    }
-}
-
-/// A copy of `regs` for a child: the call returns 0 to it.
-pub(crate) fn child_registers(regs: &sys::pt_regs) -> sys::pt_regs {
-    sys::pt_regs { ax: 0, orig_ax: usize::MAX, ..*regs }
+    let birth = match (&request.start, again) {
+        (None, _) => Birth::Born,
+        (Some(_), true) => Birth::Again,
+        (Some(_), false) => Birth::Failed,
+    };
+    // A task that was not born is undone before its maker is told.
+    drop(request);
+    let resume = current.with_north(|north| after_spawn(&mut north.task, shim_regs(regs), birth));
+    signal::go_on(&current, resume);
 }

@@ -5,10 +5,15 @@
 //! ptrace and live patching fall through to the kernel's function. Runs in task context, on the way to ring 3.
 
 use super::entry::Answer;
-use crate::carrier::{self, Guest};
-use crate::sys;
+use super::regs::shim_regs;
+use super::syscall::note_end;
+use crate::carrier::{self, Current};
+use crate::host::LinuxKernel;
+use crate::{fpu, sys};
 use core::mem::MaybeUninit;
-use kernel::prelude::*;
+use litebox_core::mm::{Access, FaultOutcome, GuestAddr, SegvCode};
+use litebox_shim_linux::signal::{Fault, FaultKind};
+use litebox_shim_linux::{Resume, before_guest};
 
 /// The signals that an instruction can raise: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS; bit n - 1 is signal n.
 pub(crate) const SYNCHRONOUS: usize =
@@ -19,21 +24,51 @@ pub(crate) const fn mask(signal: u32) -> usize {
     1 << (signal - 1)
 }
 
-/// A fault that the guest's own instruction raised.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fault {
-    /// The signal number.
-    pub(crate) signal: i32,
-    /// si_code.
-    pub(crate) code: i32,
-    /// si_addr, for those signals that have one.
-    pub(crate) addr: usize,
+/// What the processor reported of the current task's last fault: vector, error code, address.
+fn last_fault() -> (u64, u64) {
+    let task = carrier::task();
+    // SAFETY: The current task's own words, written by its own fault handlers.
+    unsafe { ((*task).thread.trap_nr as u64, (*task).thread.error_code as u64) }
 }
 
-/// **The seam to the shim** for faults: true if the guest goes on with a handler set up in `regs`.
-/// Until the shim delivers signals, every fault ends the guest.
-fn deliver(_guest: &Guest, _fault: &Fault, _regs: &mut sys::pt_regs) -> bool {
-    false
+/// Which access a page fault's error code tells of (SDM vol. 3, 4.7).
+fn access_of(code: u64) -> Access {
+    if code & 1 << 4 != 0 {
+        Access::Exec
+    } else if code & 1 << 1 != 0 {
+        Access::Write
+    } else {
+        Access::Read
+    }
+}
+
+/// The shim's word for a fault; `None` if it is resolved and the instruction may be tried again.
+fn fault_of(guest: &Current, addr: u64) -> Option<Fault> {
+    let (vector, code) = last_fault();
+    /// A protection key forbade it.
+    const KEY: u64 = 1 << 5;
+    let kind = match vector {
+        0 => FaultKind::Divide,
+        1 => FaultKind::Debug,
+        3 => FaultKind::Breakpoint,
+        6 => FaultKind::Invalid,
+        14 if code & KEY != 0 => FaultKind::Access,
+        // The kernel says MAPERR for whatever the module refuses; the library OS knows which it is.
+        14 => match guest.mm()?.fault(GuestAddr::new(addr), access_of(code)) {
+            FaultOutcome::Resolved => return None,
+            FaultOutcome::Segv(SegvCode::MapErr) => FaultKind::Unmapped,
+            FaultOutcome::Segv(SegvCode::AccErr) => FaultKind::Access,
+            FaultOutcome::Bus | FaultOutcome::OutOfMemory => FaultKind::PastEnd,
+        },
+        16 => {
+            let (status, control) = fpu::x87_words();
+            FaultKind::X87 { status, control }
+        }
+        17 => FaultKind::Alignment,
+        19 => FaultKind::Simd { mxcsr: fpu::mxcsr() },
+        _ => FaultKind::Protection,
+    };
+    Some(Fault { kind, addr, vector, code })
 }
 
 /// Called by the trampoline in place of `arch_do_signal_or_restart(regs)`.
@@ -51,27 +86,53 @@ pub(super) unsafe extern "C" fn on_signal(regs: *mut sys::pt_regs) -> Answer {
     // SAFETY: Task context of the current task; the information is written to our buffer.
     let signal = unsafe { sys::litebox_dequeue_signal(SYNCHRONOUS, info.as_mut_ptr()) };
     if signal == 0 {
+        // Perhaps a kick, whose work the host's function runs.
         return Answer::Original;
     }
+    // SAFETY: Contract; see `on_syscall`.
+    let regs = unsafe { &mut *regs };
     // SAFETY: Every bit pattern is a value of this C structure, and the buffer was zeroed to begin with.
     let info = unsafe { info.assume_init() };
     // SAFETY: signo, errno and code are common to all members of the union; the address is read as bits.
     let (code, addr) = unsafe { (info.__bindgen_anon_1.si_code, info.__bindgen_anon_1._sifields._sigfault._addr) };
     // SI_USER (0) and negative codes were sent by a process; no instruction of the guest raised them, and a guest cannot send any.
-    let raised_here = code > 0;
-    let fault = Fault { signal, code, addr: addr.addr() };
-    // SAFETY: Contract; see `on_syscall`.
-    let regs = unsafe { &mut *regs };
-    if raised_here && deliver(&guest, &fault, regs) {
-        regs.orig_ax = usize::MAX;
-        return Answer::SkipTrue;
+    if code <= 0 {
+        carrier::kill_current();
+        return Answer::Original;
     }
-    pr_info_ratelimited_fault(&fault);
-    carrier::kill_current();
-    Answer::Original
+    regs.orig_ax = usize::MAX;
+    if let Some(fault) = fault_of(&guest, addr.addr() as u64) {
+        let resume = guest.with_north(|north| litebox_shim_linux::fault(&mut north.task, shim_regs(regs), &fault));
+        if !go_on(&guest, resume) {
+            return Answer::Original;
+        }
+    }
+    Answer::SkipTrue
 }
 
-/// Says that a guest was ended. No guest addresses in the host's log.
-fn pr_info_ratelimited_fault(fault: &Fault) {
-    pr_debug!("guest ended by signal {} (code {})\n", fault.signal, fault.code);
+/// Looks for signals of the guest, in a work of its carrier on the way to ring 3.
+pub(crate) fn look(guest: &Current) {
+    // SAFETY: The current task's own entry frame, which nobody borrows while works run.
+    let regs = unsafe { &mut *carrier::registers() };
+    let resume = guest.with_north(|north| before_guest(&mut north.task, shim_regs(regs)));
+    // The host looks for signals, and finds a kill, after its works.
+    go_on(guest, resume);
+}
+
+/// Whether the guest goes on to ring 3 after a fault or a kick; if it has ended its carrier is killed, since no call can be made for
+/// it here.
+pub(crate) fn go_on(guest: &Current, resume: Resume<LinuxKernel>) -> bool {
+    match resume {
+        Resume::Guest => true,
+        Resume::End(end) => {
+            note_end(guest, end);
+            carrier::kill_current();
+            false
+        }
+        // What only a call asks for.
+        Resume::Spawn(_) | Resume::Exec => {
+            carrier::kill_current();
+            false
+        }
+    }
 }

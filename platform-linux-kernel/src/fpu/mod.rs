@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//! The current carrier's floating-point and vector state.
+//!
+//! The kernel's own writer (a regset's `set`) warns and is lost on the current task. The way that works: `kernel_fpu_begin` and
+//! `kernel_fpu_end` put the live registers into the task's memory image and set TIF_NEED_FPU_LOAD, so the exit path loads the
+//! image; `last_cpu` is set so that no processor believes its registers to be newer. Then the image may be read or edited.
+//! What the image looks like is in `xsave`. Protection keys (PKRU) are not in it: the kernel switches them by itself, and guests
+//! have none. Sources: Linux arch/x86/kernel/fpu/core.c. No FPU instruction is executed in the module.
+
+mod xsave;
+
+use crate::sys;
+pub(crate) use xsave::find_components;
+
+/// The protection keys' component of an XSAVE image.
+const PKRU: u64 = 1 << 9;
+
+/// The current task's state.
+fn state() -> *mut sys::fpstate {
+    // SAFETY: `current` is valid for ever on its own CPU.
+    let current = unsafe { sys::get_current() };
+    // SAFETY: The area behind the current task is its FPU state (arch/x86/include/asm/processor.h, x86_task_fpu), whose pointer is
+    // set at the task's creation and changed by the task itself only (dynamic features).
+    unsafe { (*sys::litebox_task_fpu(current)).fpstate }
+}
+
+/// The components that the current task's ring 3 may use.
+pub(crate) fn features() -> u64 {
+    // SAFETY: The current task's own state; the word is constant but for the task's own requests.
+    unsafe { (*state()).user_xfeatures & !PKRU }
+}
+
+/// Bytes of an image in standard format.
+pub(crate) fn standard_bytes() -> usize {
+    // SAFETY: As in `features`.
+    let bytes = unsafe { (*state()).user_size };
+    (bytes as usize).max(xsave::BYTES_MIN)
+}
+
+/// Runs `edit` on the memory image of the current task's registers, which are loaded from it before ring 3.
+fn with_image<R>(edit: impl FnOnce(&mut [u8]) -> R) -> R {
+    // SAFETY: Task context, preemptible, not nested: the module never uses the FPU otherwise. No register is used in between.
+    unsafe { sys::kernel_fpu_begin_mask(0) };
+    // SAFETY: Pairs with the above.
+    unsafe { sys::kernel_fpu_end() };
+    // SAFETY: As in `state`.
+    let fpu = unsafe { sys::litebox_task_fpu(sys::get_current()) };
+    // SAFETY: Ours alone: the context switch writes it only while the registers are live, which they are not any more.
+    unsafe { (*fpu).last_cpu = u32::MAX };
+    let state = state();
+    // SAFETY: As in `features`.
+    let size = unsafe { (*state).size };
+    // SAFETY: `size` is the length of the register image that starts at `regs` (arch/x86/include/asm/fpu/types.h).
+    let image = unsafe { core::slice::from_raw_parts_mut((&raw mut (*state).regs).cast::<u8>(), size as usize) };
+    edit(image)
+}
+
+/// Puts the registers into the state that a new program finds.
+pub(crate) fn reset() {
+    with_image(xsave::reset);
+}
+
+/// Writes the registers to `dst` in standard format.
+pub(crate) fn read(dst: &mut [u8]) {
+    let features = features();
+    with_image(|image| xsave::export(image, features, dst));
+}
+
+/// Loads the registers from an image in standard format. False, changing nothing, if the processor would refuse it.
+pub(crate) fn write(src: &[u8]) -> bool {
+    let features = features();
+    with_image(|image| xsave::import(src, features, image))
+}
+
+/// The x87 status word and control word.
+pub(crate) fn x87_words() -> (u16, u16) {
+    with_image(|image| xsave::x87_words(image))
+}
+
+/// The SSE control and status register.
+pub(crate) fn mxcsr() -> u32 {
+    with_image(|image| xsave::mxcsr(image))
+}

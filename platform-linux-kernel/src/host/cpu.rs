@@ -1,0 +1,63 @@
+//! The processor's state of the current guest beyond its entry frame.
+
+use super::LinuxKernel;
+use crate::bases::{self, UserBase};
+use crate::carrier::Handle;
+use crate::fpu;
+use core::arch::x86_64::__cpuid;
+use litebox_shim_linux::signal::Cpu;
+
+impl Cpu for LinuxKernel {
+    type Carrier = Handle;
+
+    fn kick(carrier: &Handle) {
+        carrier.kick();
+    }
+
+    fn fpu_bytes() -> usize {
+        fpu::standard_bytes()
+    }
+
+    fn fpu_features() -> u64 {
+        fpu::features()
+    }
+
+    fn read_fpu(dst: &mut [u8]) {
+        fpu::read(dst);
+    }
+
+    fn write_fpu(src: Option<&[u8]>) -> bool {
+        match src {
+            Some(src) => fpu::write(src),
+            None => {
+                fpu::reset();
+                true
+            }
+        }
+    }
+
+    fn fs_base() -> u64 {
+        bases::fs()
+    }
+
+    fn set_fs_base(base: u64) {
+        if let Some(base) = UserBase::new(base) {
+            bases::set_fs(base);
+        }
+    }
+
+    fn gs_base() -> u64 {
+        bases::gs()
+    }
+
+    fn set_gs_base(base: u64) {
+        if let Some(base) = UserBase::new(base) {
+            bases::set_gs(base);
+        }
+    }
+
+    fn hwcap() -> u64 {
+        // SAFETY: Every x86-64 processor has leaf 1.
+        u64::from(unsafe { __cpuid(1) }.edx)
+    }
+}
