@@ -5,4 +5,14 @@
 pub struct Tuning {
     /// Nice value, -20 to 19. See nice(2).
     pub nice: i8,
+    /// Scheduling policy, by Linux's number.
+    pub policy: u32,
+    /// I/O priority, as `ioprio_set(2)` has it.
+    pub io_priority: u32,
+    /// `PR_SET_KEEPCAPS`.
+    pub keep_capabilities: bool,
+    /// `PR_SET_THP_DISABLE`.
+    pub no_huge_pages: bool,
+    /// `PR_SET_TIMERSLACK`, in nanoseconds; `None` is as usual.
+    pub timer_slack: Option<u64>,
 }

@@ -1,12 +1,15 @@
 //! getpid(2), getuid(2), setuid(2), getpgrp(2), getgroups(2), uname(2).
 
-use super::put;
+use super::{put, take};
 use crate::args::{Id, Int, Pid, Ptr};
 use crate::signal::Cpu;
 use crate::task::{Ids, Task};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use linux_raw_sys::system as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
+use litebox_core::fs::types::Gid;
 
 /// The id that means "leave it".
 const KEEP: u32 = u32::MAX;
@@ -59,11 +62,31 @@ pub(crate) fn getresgid<P: Cpu>(task: &mut Task<P>, real: Ptr, effective: Ptr, s
     put_three::<P>(ids(task).groups, [real, effective, saved])
 }
 
-/// Lets a process choose among the ids that it has: there are no capabilities to choose others.
-fn choose(from: &mut [u32; 3], wanted: [u32; 3]) -> Result<()> {
+/// Whom a call may make of the three ids of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Allowed {
+    /// The real one may become one of these, by index.
+    real: &'static [usize],
+    /// The effective one.
+    effective: &'static [usize],
+    /// The saved one.
+    saved: &'static [usize],
+}
+
+/// `setresuid(2)`: any of the three becomes any of the three.
+const ANY: Allowed = Allowed { real: &[0, 1, 2], effective: &[0, 1, 2], saved: &[0, 1, 2] };
+/// setreuid(2).
+const REAL_AND_EFFECTIVE: Allowed = Allowed { real: &[0, 1], effective: &[0, 1, 2], saved: &[] };
+/// setuid(2).
+const EFFECTIVE: Allowed = Allowed { real: &[], effective: &[0, 2], saved: &[] };
+
+/// Changes three ids as wanted, if root asks or each is allowed.
+fn choose(from: &mut [u32; 3], wanted: [u32; 3], allowed: Allowed, is_root: bool) -> Result<()> {
     let has = *from;
-    if wanted.iter().any(|id| *id != KEEP && !has.contains(id)) {
-        return Err(errno!(PERM, "a sandbox has no ids but those that it started with"));
+    let may = [allowed.real, allowed.effective, allowed.saved];
+    let is_allowed = |(id, may): (u32, &[usize])| id == KEEP || may.iter().any(|at| has.get(*at) == Some(&id));
+    if !is_root && !wanted.into_iter().zip(may).all(is_allowed) {
+        return Err(errno!(PERM, "only root may take other ids than its own"));
     }
     for (slot, id) in from.iter_mut().zip(wanted) {
         if id != KEEP {
@@ -73,44 +96,109 @@ fn choose(from: &mut [u32; 3], wanted: [u32; 3]) -> Result<()> {
     Ok(())
 }
 
-fn set<P: Cpu>(task: &Task<P>, which: fn(&mut Ids) -> &mut [u32; 3], wanted: [u32; 3]) -> Result<()> {
-    task.process().with(|state| choose(which(&mut state.ids), wanted))
+/// Users or groups.
+type Kind = fn(&mut Ids) -> &mut [u32; 3];
+
+fn set<P: Cpu>(task: &Task<P>, kind: Kind, wanted: [u32; 3], allowed: Allowed) -> Result<()> {
+    task.process().with(|state| {
+        let [_, user, _] = state.ids.users;
+        choose(kind(&mut state.ids), wanted, allowed, user == 0)
+    })
 }
 
-fn one(id: Id) -> Result<[u32; 3]> {
-    if id.0 == KEEP { Err(errno!(INVAL, "no id")) } else { Ok([KEEP, id.0, KEEP]) }
+/// setuid(2): root changes all three, others the effective one.
+fn set_one<P: Cpu>(task: &Task<P>, kind: Kind, id: Id) -> Result<()> {
+    if id.0 == KEEP {
+        return Err(errno!(INVAL, "no id"));
+    }
+    let wanted = if task.credentials().privileged { [id.0; 3] } else { [KEEP, id.0, KEEP] };
+    set(task, kind, wanted, EFFECTIVE)
+}
+
+/// setreuid(2): the saved one becomes the effective one if the real one is set, or the effective one to another than the real.
+fn set_two<P: Cpu>(task: &Task<P>, kind: Kind, real: Id, effective: Id) -> Result<()> {
+    task.process().with(|state| {
+        let [_, user, _] = state.ids.users;
+        let ids = kind(&mut state.ids);
+        let [old_real, ..] = *ids;
+        choose(ids, [real.0, effective.0, KEEP], REAL_AND_EFFECTIVE, user == 0)?;
+        let [_, now, saved] = ids;
+        if real.0 != KEEP || (effective.0 != KEEP && effective.0 != old_real) {
+            *saved = *now;
+        }
+        Ok(())
+    })
 }
 
 pub(crate) fn setuid<P: Cpu>(task: &mut Task<P>, id: Id) -> Result<()> {
-    set(task, |ids| &mut ids.users, one(id)?)
+    set_one(task, |ids| &mut ids.users, id)
 }
 
 pub(crate) fn setgid<P: Cpu>(task: &mut Task<P>, id: Id) -> Result<()> {
-    set(task, |ids| &mut ids.groups, one(id)?)
+    set_one(task, |ids| &mut ids.groups, id)
 }
 
 pub(crate) fn setreuid<P: Cpu>(task: &mut Task<P>, real: Id, effective: Id) -> Result<()> {
-    set(task, |ids| &mut ids.users, [real.0, effective.0, KEEP])
+    set_two(task, |ids| &mut ids.users, real, effective)
 }
 
 pub(crate) fn setregid<P: Cpu>(task: &mut Task<P>, real: Id, effective: Id) -> Result<()> {
-    set(task, |ids| &mut ids.groups, [real.0, effective.0, KEEP])
+    set_two(task, |ids| &mut ids.groups, real, effective)
 }
 
 pub(crate) fn setresuid<P: Cpu>(task: &mut Task<P>, real: Id, effective: Id, saved: Id) -> Result<()> {
-    set(task, |ids| &mut ids.users, [real.0, effective.0, saved.0])
+    set(task, |ids| &mut ids.users, [real.0, effective.0, saved.0], ANY)
 }
 
 pub(crate) fn setresgid<P: Cpu>(task: &mut Task<P>, real: Id, effective: Id, saved: Id) -> Result<()> {
-    set(task, |ids| &mut ids.groups, [real.0, effective.0, saved.0])
+    set(task, |ids| &mut ids.groups, [real.0, effective.0, saved.0], ANY)
 }
 
-pub(crate) fn getgroups<P: Cpu>(_task: &mut Task<P>, size: Int, _list: Ptr) -> Result<u32> {
-    if size.0 < 0 { Err(errno!(INVAL, "a negative size")) } else { Ok(0) }
+/// The ids for files are the effective ones; what they were is the result, whether or not they could be changed.
+pub(crate) fn setfsuid<P: Cpu>(task: &mut Task<P>, _id: Id) -> Result<u32> {
+    geteuid(task)
 }
 
-pub(crate) fn setgroups<P: Cpu>(_task: &mut Task<P>, _size: Int, _list: Ptr) -> Result<()> {
-    Err(errno!(PERM, "a sandbox has no supplementary groups"))
+pub(crate) fn setfsgid<P: Cpu>(task: &mut Task<P>, _id: Id) -> Result<u32> {
+    getegid(task)
+}
+
+/// Supplementary groups that a process may have. Linux: `NGROUPS_MAX`.
+const GROUPS_MAX: usize = 65_536;
+
+pub(crate) fn getgroups<P: Cpu>(task: &mut Task<P>, size: Int, list: Ptr) -> Result<usize> {
+    let room = usize::try_from(size.0).map_err(|_| errno!(INVAL, "a negative size"))?;
+    let groups = task.process().with(|state| Arc::clone(&state.supplementary));
+    if room == 0 {
+        return Ok(groups.len());
+    }
+    if room < groups.len() {
+        return Err(errno!(INVAL, "no room for all groups"));
+    }
+    let mut at = list.0;
+    for group in groups.iter() {
+        put::<P, 4>(at, &group.0)?;
+        at = at.plus(4)?;
+    }
+    Ok(groups.len())
+}
+
+pub(crate) fn setgroups<P: Cpu>(task: &mut Task<P>, size: Int, list: Ptr) -> Result<()> {
+    if !task.credentials().privileged {
+        return Err(errno!(PERM, "only root may"));
+    }
+    let count = usize::try_from(size.0).ok().filter(|count| *count <= GROUPS_MAX).ok_or(errno!(INVAL, "too many groups"))?;
+    let mut groups = Vec::new();
+    groups.try_reserve_exact(count).map_err(|_| errno!(NOMEM))?;
+    let mut at = list.0;
+    for _ in 0..count {
+        groups.push(Gid(take::<P, u32, 4>(at)?));
+        at = at.plus(4)?;
+    }
+    // As Linux reports them.
+    groups.sort_unstable();
+    task.process().with(|state| state.supplementary = Arc::from(groups));
+    Ok(())
 }
 
 pub(crate) fn getpgrp<P: Cpu>(task: &mut Task<P>) -> Result<u32> {
@@ -159,10 +247,13 @@ mod tests {
     #[test]
     fn a_process_can_swap_its_ids_and_take_no_others() {
         let mut users = [1000, 1001, 1002];
-        choose(&mut users, [1001, 1000, KEEP]).unwrap();
+        choose(&mut users, [1001, 1000, KEEP], REAL_AND_EFFECTIVE, false).unwrap();
         assert_eq!(users, [1001, 1000, 1002]);
-        assert!(choose(&mut users, [0, KEEP, KEEP]).unwrap_err().is(Errno::PERM));
+        assert!(choose(&mut users, [0, KEEP, KEEP], ANY, false).unwrap_err().is(Errno::PERM));
+        assert!(choose(&mut users, [1002, KEEP, KEEP], REAL_AND_EFFECTIVE, false).unwrap_err().is(Errno::PERM));
+        assert!(choose(&mut users, [KEEP, 1000, KEEP], EFFECTIVE, false).unwrap_err().is(Errno::PERM));
         assert_eq!(users, [1001, 1000, 1002], "unchanged");
-        assert!(one(Id(KEEP)).unwrap_err().is(Errno::INVAL));
+        choose(&mut users, [5, 6, 7], ANY, true).unwrap();
+        assert_eq!(users, [5, 6, 7]);
     }
 }

@@ -73,12 +73,20 @@ pub(crate) fn prlimit64<P: Cpu>(task: &mut Task<P>, pid: Pid, resource: Count, n
     if old.0.get() == 0 { Ok(()) } else { write::<P>(old.0, before) }
 }
 
-pub(crate) fn getrusage<P: Cpu>(_task: &mut Task<P>, who: Int, usage: Ptr) -> Result<()> {
+pub(crate) fn getrusage<P: Cpu>(task: &mut Task<P>, who: Int, usage: Ptr) -> Result<()> {
     const BYTES: usize = size_of::<raw::rusage>();
-    if !(-1..=1).contains(&who.0) {
-        return Err(errno!(INVAL, "of whom?"));
+    // Behind user and system time, the most kilobytes that were in memory: what is there now stands for it.
+    let mut words = [0u64; 18];
+    match who.0 {
+        0 | 1 => {
+            if let Some(most) = words.get_mut(4) {
+                *most = task.mm().resident_pages().saturating_mul(4);
+            }
+        }
+        -1 => {}
+        _ => return Err(errno!(INVAL, "of whom?")),
     }
-    put::<P, BYTES>(usage.0, &[0u8; BYTES])
+    put::<P, BYTES>(usage.0, &words)
 }
 
 pub(crate) fn times<P: Cpu>(task: &mut Task<P>, buf: Ptr) -> Result<u64> {
@@ -95,7 +103,8 @@ pub(crate) fn sysinfo<P: Cpu>(task: &mut Task<P>, info: Ptr) -> Result<()> {
     let total = task.sandbox().memory();
     let free = total.saturating_sub(task.sandbox().quota().used());
     // uptime, three loads, total and free memory, shared, buffers, swap twice, processes, high memory twice, unit.
-    let words = [task.sandbox().uptime().as_secs(), 0, 0, 0, total, free, 0, 0, 0, 0, 0, 0, 0, 1];
+    let processes = u64::try_from(task.sandbox().process_count()).unwrap_or(0) & 0xffff;
+    let words = [task.sandbox().uptime().as_secs(), 0, 0, 0, total, free, 0, 0, 0, 0, processes, 0, 0, 1];
     put::<P, BYTES>(info.0, &words)
 }
 

@@ -1,14 +1,13 @@
-//! `arch_prctl(2)`, prctl(2), `set_tid_address(2)`, exit(2), `sched_yield(2)`, getcpu(2), getrandom(2).
+//! `arch_prctl(2)`, `set_tid_address(2)`, exit(2), personality(2), getrandom(2).
 
 use super::put;
-use crate::args::{Count, Flags, Int, Len, Pid, Ptr, Word};
+use crate::args::{Flags, Int, Len, Ptr, Word};
 use crate::signal::Cpu;
 use crate::task::{After, End, Task};
 use linux_raw_sys::general as raw;
-use linux_raw_sys::prctl as op;
 use litebox_core::errno;
 use litebox_core::error::Result;
-use litebox_core::mm::{GUEST_END, GuestAddr, UserBytes, UserOut, user};
+use litebox_core::mm::{GUEST_END, GuestAddr, UserOut, user};
 
 const ARCH_SET_GS: i32 = 0x1001;
 const ARCH_SET_FS: i32 = 0x1002;
@@ -60,30 +59,6 @@ pub(crate) fn exit_group<P: Cpu>(task: &mut Task<P>, code: Int) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn sched_yield<P: Cpu>(_task: &mut Task<P>) -> Result<()> {
-    Ok(())
-}
-
-pub(crate) fn getcpu<P: Cpu>(_task: &mut Task<P>, cpu: Ptr, node: Ptr) -> Result<()> {
-    for addr in [cpu, node] {
-        if addr.0.get() != 0 {
-            put::<P, 4>(addr.0, &0u32)?;
-        }
-    }
-    Ok(())
-}
-
-pub(crate) fn sched_getaffinity<P: Cpu>(task: &mut Task<P>, pid: Pid, size: Count, mask: Ptr) -> Result<u32> {
-    if size.0 < 8 || size.0 % 8 != 0 {
-        return Err(errno!(INVAL, "the mask is too small"));
-    }
-    if pid.0 != 0 && u32::try_from(pid.0).ok().and_then(|tid| task.process().task(tid)).is_none() {
-        return Err(errno!(SRCH));
-    }
-    put::<P, 8>(mask.0, &1u64)?;
-    Ok(8)
-}
-
 pub(crate) fn personality<P: Cpu>(_task: &mut Task<P>, persona: Word) -> Result<()> {
     match persona.0 {
         0 | 0xffff_ffff => Ok(()),
@@ -110,38 +85,4 @@ pub(crate) fn getrandom<P: Cpu>(_task: &mut Task<P>, buf: Ptr, len: Len, flags: 
         }
     }
     Ok(writer.done())
-}
-
-pub(crate) fn prctl<P: Cpu>(task: &mut Task<P>, option: Int, arg2: Word, arg3: Word, arg4: Word, arg5: Word) -> Result<u32> {
-    let rest_is_zero = arg3.0 == 0 && arg4.0 == 0 && arg5.0 == 0;
-    match u32::try_from(option.0).map_err(|_| errno!(INVAL, "unknown option"))? {
-        op::PR_SET_NAME => {
-            task.shared().set_name(read_name::<P>(GuestAddr::new(arg2.0))?);
-            Ok(0)
-        }
-        op::PR_GET_NAME => UserBytes::<P, 16>::new(GuestAddr::new(arg2.0)).write(&task.shared().name()).map(|()| 0),
-        op::PR_GET_DUMPABLE => Ok(1),
-        op::PR_SET_DUMPABLE if arg2.0 <= 1 => Ok(0),
-        // A sandbox has no program that would give privileges.
-        op::PR_SET_NO_NEW_PRIVS if arg2.0 == 1 && rest_is_zero => Ok(0),
-        op::PR_GET_NO_NEW_PRIVS if arg2.0 == 0 && rest_is_zero => Ok(1),
-        _ => Err(errno!(INVAL, "unknown option")),
-    }
-}
-
-/// At most fifteen bytes of a string: a longer name is cut, and what follows its end is not read.
-fn read_name<P: Cpu>(addr: GuestAddr) -> Result<[u8; 16]> {
-    let mut name = [0; 16];
-    let mut at = addr;
-    for slot in name.iter_mut().take(15) {
-        let mut byte = [0];
-        user::read_exact::<P>(at, &mut byte)?;
-        let [byte] = byte;
-        if byte == 0 {
-            break;
-        }
-        *slot = byte;
-        at = at.plus(1)?;
-    }
-    Ok(name)
 }

@@ -21,6 +21,8 @@ const _: () = assert!(size_of::<Wire>() == size_of::<raw::__kernel_timespec>());
 enum Source {
     Real,
     Monotonic,
+    /// Processor time, for which the time that has passed stands.
+    Processor,
 }
 
 fn source(clock: Int) -> Result<Source> {
@@ -28,15 +30,19 @@ fn source(clock: Int) -> Result<Source> {
         Ok(raw::CLOCK_REALTIME | raw::CLOCK_REALTIME_COARSE | raw::CLOCK_TAI | raw::CLOCK_REALTIME_ALARM) => Ok(Source::Real),
         Ok(raw::CLOCK_MONOTONIC | raw::CLOCK_MONOTONIC_RAW | raw::CLOCK_MONOTONIC_COARSE) => Ok(Source::Monotonic),
         Ok(raw::CLOCK_BOOTTIME | raw::CLOCK_BOOTTIME_ALARM) => Ok(Source::Monotonic),
+        Ok(raw::CLOCK_PROCESS_CPUTIME_ID | raw::CLOCK_THREAD_CPUTIME_ID) => Ok(Source::Processor),
+        // A negative one is of one process or thread; the low bits say which clock of it. See clock_getcpuclockid(3).
+        Err(_) if clock.0 & 3 != 3 => Ok(Source::Processor),
         _ => Err(errno!(INVAL, "no such clock")),
     }
 }
 
 impl Source {
-    fn now<P: Cpu>(self) -> Duration {
+    fn now<P: Cpu>(self, task: &Task<P>) -> Duration {
         match self {
             Self::Real => P::realtime(),
             Self::Monotonic => P::monotonic(),
+            Self::Processor => task.sandbox().uptime(),
         }
     }
 }
@@ -61,8 +67,8 @@ pub(super) fn decode([seconds, nanos]: Wire) -> Result<Duration> {
     }
 }
 
-pub(crate) fn clock_gettime<P: Cpu>(_task: &mut Task<P>, clock: Int, tp: Ptr) -> Result<()> {
-    write::<P>(tp.0, source(clock)?.now::<P>())
+pub(crate) fn clock_gettime<P: Cpu>(task: &mut Task<P>, clock: Int, tp: Ptr) -> Result<()> {
+    write::<P>(tp.0, source(clock)?.now(task))
 }
 
 pub(crate) fn clock_getres<P: Cpu>(_task: &mut Task<P>, clock: Int, res: Ptr) -> Result<()> {
@@ -116,11 +122,14 @@ pub(crate) fn nanosleep<P: Cpu>(task: &mut Task<P>, req: Ptr, rem: Ptr) -> Resul
 
 pub(crate) fn clock_nanosleep<P: Cpu>(task: &mut Task<P>, clock: Int, flags: Flags, req: Ptr, rem: Ptr) -> Result<()> {
     let source = source(clock)?;
+    if u32::try_from(clock.0) == Ok(raw::CLOCK_THREAD_CPUTIME_ID) {
+        return Err(errno!(INVAL, "a thread does not wait for its own time"));
+    }
     let time = read::<P>(req.0)?;
     if flags.0 & raw::TIMER_ABSTIME == 0 {
         return sleep_for(task, time, rem);
     }
-    let until = P::monotonic().saturating_add(time.saturating_sub(source.now::<P>()));
+    let until = P::monotonic().saturating_add(time.saturating_sub(source.now(task)));
     sleep(task, until, None)
 }
 
@@ -135,7 +144,8 @@ mod tests {
             assert!(decode(bad).is_err());
         }
         assert!(decode([i64::MAX, 0]).is_ok());
-        assert!(source(Int(-1)).is_err() && source(Int(2)).is_err());
+        assert!(source(Int(-1)).is_err() && source(Int(12)).is_err());
+        assert_eq!((source(Int(2)).unwrap(), source(Int(-6)).unwrap()), (Source::Processor, Source::Processor));
         assert_eq!(source(Int(7)).unwrap(), Source::Monotonic);
     }
 }
