@@ -3,6 +3,7 @@
 #include <linux/anon_inodes.h>
 #include <linux/namei.h>
 #include <linux/sched.h>
+#include <linux/shmem_fs.h>
 #include <linux/signal.h>
 #include <linux/syscall_user_dispatch.h>
 #include <linux/thread_info.h>
@@ -22,3 +23,9 @@ const unsigned long LITEBOX_CONST_HOST_CLONE = __NR_clone;
 const unsigned long LITEBOX_CONST_MAP_FLAGS = MAP_SHARED | MAP_FIXED | MAP_NORESERVE;
 const unsigned long LITEBOX_CONST_PROT_RW = PROT_READ | PROT_WRITE;
 const unsigned long LITEBOX_CONST_PRIVATE_MEMORY = MAP_PRIVATE | MAP_ANONYMOUS;
+const fmode_t LITEBOX_CONST_MODE_READ = FMODE_READ;
+const fmode_t LITEBOX_CONST_MODE_WRITE = FMODE_WRITE;
+const fmode_t LITEBOX_CONST_MODE_PATH = FMODE_PATH;
+const fmode_t LITEBOX_CONST_MODE_NOWAIT = FMODE_NOWAIT;
+const rwf_t LITEBOX_CONST_DO_NOT_WAIT = RWF_NOWAIT;
+const rwf_t LITEBOX_CONST_NO_SIGPIPE = RWF_NOSIGNAL;

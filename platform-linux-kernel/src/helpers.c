@@ -4,10 +4,11 @@
  * Anything that is an exported function, or plain arithmetic on exported data, is done in Rust.
  */
 #include <linux/mm.h>
-#include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <linux/tracepoint.h>
+#include <linux/tty.h>
+#include <linux/uaccess.h>
 #include <asm/cpufeature.h>
 #include <asm/fpu/types.h>
 #include "helpers.h"
@@ -47,10 +48,20 @@ void litebox_put_page(struct page *page)
 	put_page(page);
 }
 
-/* Arithmetic on a base that the kernel relocates. The page of a file's @index in @folio. */
-struct page *litebox_folio_page(struct folio *folio, pgoff_t index)
+/*
+ * The layouts are in linux/tty.h, which the kernel's own bindings lack. Terminals, and hardly anything else, keep a record in each open
+ * file that points back to it; false if there is none in @file.
+ */
+bool litebox_tty_size(struct file *file, struct winsize *size)
 {
-	return folio_file_page(folio, index);
+	struct tty_file_private opened;
+
+	if (copy_from_kernel_nofault(&opened, file->private_data, sizeof(opened)) || opened.file != file)
+		return false;
+	mutex_lock(&opened.tty->winsize_mutex);
+	*size = opened.tty->winsize;
+	mutex_unlock(&opened.tty->winsize_mutex);
+	return true;
 }
 
 int litebox_page_count(const struct page *page)

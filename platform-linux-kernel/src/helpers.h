@@ -4,6 +4,7 @@
 #define LITEBOX_HELPERS_H
 #include <linux/mm_types.h>
 #include <linux/sched.h>
+#include <linux/tty.h>
 
 bool litebox_has_fsgsbase(void);
 struct pt_regs *litebox_pt_regs(struct task_struct *task);
@@ -11,7 +12,7 @@ struct fpu *litebox_task_fpu(struct task_struct *task);
 void litebox_tracepoints_quiesce(void);
 void litebox_get_page(struct page *page);
 void litebox_put_page(struct page *page);
-struct page *litebox_folio_page(struct folio *folio, pgoff_t index);
+bool litebox_tty_size(struct file *file, struct winsize *size);
 int litebox_page_count(const struct page *page);
 void *litebox_page_address(const struct page *page);
 bool litebox_pte_none(pte_t *pte);

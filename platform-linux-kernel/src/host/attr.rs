@@ -20,8 +20,9 @@ pub(super) fn count(result: isize) -> Result<usize> {
 /// The error for a negative number of the host's. Numbers that the library OS has no name for are `IO`.
 pub(super) fn error(number: i32) -> Error {
     match number.unsigned_abs() {
-        // -EINTR, and -ERESTARTSYS to -ERESTART_RESTARTBLOCK (include/linux/errno.h).
-        sys::EINTR | 512..=516 => Error::Interrupted,
+        sys::EINTR | sys::ERESTARTSYS | sys::ERESTARTNOINTR | sys::ERESTARTNOHAND | sys::ERESTART_RESTARTBLOCK => {
+            Error::Interrupted
+        }
         sys::EPERM => errno!(PERM),
         sys::ENOENT => errno!(NOENT),
         sys::ENXIO => errno!(NXIO),

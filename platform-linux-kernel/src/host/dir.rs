@@ -12,6 +12,7 @@ use crate::sys;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
+use core::ops::Range;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::host::{HostDir, HostEntry, HostFile, HostNode};
@@ -41,7 +42,18 @@ impl Place {
         unsafe { attr::of(&raw const self.0) }
     }
 
+    fn inode(&self) -> *mut sys::inode {
+        // SAFETY: Our own reference; a place that was found or opened has an inode, and keeps it.
+        unsafe { (*self.0.dentry).d_inode }
+    }
+
+    /// Opens it for reading, as the current task may.
     fn open(&self, flags: u32) -> kernel::error::Result<Open> {
+        // SAFETY: Our own reference; the mount lives as long.
+        let idmap = unsafe { (*self.0.mnt).mnt_idmap };
+        // dentry_open asks nobody.
+        // SAFETY: A live inode, seen through this mount.
+        kernel::error::to_result(unsafe { sys::inode_permission(idmap, self.inode(), (sys::MAY_OPEN | sys::MAY_READ) as i32) })?;
         // SAFETY: The current task's credentials are its own to read, and do not change during this call.
         let credentials = unsafe { (*sys::get_current()).cred };
         // SAFETY: Our own references; the file that comes is ours.
@@ -49,7 +61,15 @@ impl Place {
     }
 
     /// The target of the symbolic link that is here.
+    ///
+    /// # Errors
+    /// `ACCESS`: a link of /proc and its like, which leads to a thing and not to a path: its function works only inside the host's
+    /// own path walk. Those have a function of their own for readlink(2), as that would fail in the same way.
     fn target(&self) -> Result<Vec<u8>> {
+        // SAFETY: A live inode, whose operations are constant.
+        if unsafe { (*(*self.inode()).i_op).readlink }.is_some() {
+            return Err(errno!(ACCESS, "a link that only its own host can follow"));
+        }
         let mut done = sys::delayed_call::default();
         // SAFETY: Our own reference; the answer is a string or an error.
         let text = unsafe { sys::vfs_get_link(self.0.dentry, &raw mut done) };
@@ -143,36 +163,101 @@ impl HostDir<LinuxKernel> for Dir {
     }
 
     fn read_dir(&self, cookie: u64, sink: &mut dyn FnMut(HostEntry<'_>) -> bool) -> Result<()> {
-        let file = self.0.open(sys::O_RDONLY | sys::O_DIRECTORY).map_err(attr::from_kernel)?;
+        let file = self.0.open(sys::O_RDONLY | sys::O_DIRECTORY | sys::O_LARGEFILE).map_err(attr::from_kernel)?;
         let start = i64::try_from(cookie).map_err(|_big| errno!(INVAL, "no such entry"))?;
-        // SAFETY: A file of our own, which nobody else knows.
-        unsafe { (*file.as_ptr()).f_pos = start };
-        let context = sys::dir_context { actor: Some(on_entry), pos: start, count: i32::MAX, dt_flags_mask: 0 };
-        let mut listing = Listing { context, held: None, name: [0; NAME_ROOM], sink };
-        // SAFETY: A live directory; `on_entry` takes a listing, which outlives the call.
-        let result = unsafe { sys::iterate_dir(file.as_ptr(), &raw mut listing.context) };
-        let end = listing.context.pos;
-        listing.pass_on(end);
-        attr::check(result)
+        if start > 0 {
+            // SAFETY: A live file of our own. Some file systems keep more than the position, so they are told.
+            let at = unsafe { sys::vfs_llseek(file.as_ptr(), start, sys::SEEK_SET as i32) };
+            if at < 0 {
+                return Err(attr::error(i32::try_from(at).unwrap_or_default()));
+            }
+        }
+        let mut listing = Listing::new()?;
+        loop {
+            listing.clear();
+            // SAFETY: A live directory; `on_entry` takes a listing, which outlives the call.
+            attr::check(unsafe { sys::iterate_dir(file.as_ptr(), (&raw mut listing).cast()) })?;
+            if listing.found.is_empty() {
+                return Ok(());
+            }
+            if !self.pass_on(&listing, sink) {
+                return Ok(());
+            }
+        }
     }
 }
 
-/// A directory that is being read. An entry comes with its own offset; where to go on after it is known with the next.
-#[repr(C)]
-struct Listing<'a> {
-    context: sys::dir_context,
-    /// Length of the name in `name`, inode number and kind of the entry that waits for its successor.
-    held: Option<(usize, u64, FileKind)>,
-    name: [u8; NAME_ROOM],
-    sink: &'a mut dyn FnMut(HostEntry<'_>) -> bool,
+impl Dir {
+    /// Passes on what was found; false once there is no room.
+    fn pass_on(&self, listing: &Listing, sink: &mut dyn FnMut(HostEntry<'_>) -> bool) -> bool {
+        let ends = listing.found.iter().skip(1).map(|next| next.at).chain([listing.context.pos]);
+        for (entry, end) in listing.found.iter().zip(ends) {
+            let Some(name) = listing.names.get(entry.name.clone()) else { continue };
+            let kind = match entry.kind {
+                sys::DT_UNKNOWN => match Name::new(name).and_then(|name| self.attr_of(name)) {
+                    Ok(attr) => attr.kind,
+                    // It has gone meanwhile.
+                    Err(_) => continue,
+                },
+                // The other types are the kind bits of a mode.
+                known => attr::kind_of_mode(known << 12),
+            };
+            let next = u64::try_from(end).unwrap_or_default().max(1);
+            if !sink(HostEntry { name, number: entry.number, kind, next }) {
+                return false;
+            }
+        }
+        true
+    }
 }
 
-impl Listing<'_> {
-    /// Passes on the entry that is held, behind which `next` is; false if there is no room.
-    fn pass_on(&mut self, next: i64) -> bool {
-        let Some((len, number, kind)) = self.held.take() else { return true };
-        let Some(name) = self.name.get(..len) else { return true };
-        (self.sink)(HostEntry { name, number, kind, next: u64::try_from(next).unwrap_or_default().max(1) })
+/// A part of a directory. The host's lock on the directory is held while it is filled, so nobody is called meanwhile.
+#[repr(C)]
+struct Listing {
+    context: sys::dir_context,
+    found: Vec<Found>,
+    names: Vec<u8>,
+}
+
+/// An entry of the host.
+struct Found {
+    /// The position that it is at.
+    at: i64,
+    number: u64,
+    /// DT_REG and so on.
+    kind: u32,
+    /// Where in `names` its own is.
+    name: Range<usize>,
+}
+
+impl Listing {
+    /// Entries, and bytes of their names, in one part.
+    const ENTRIES: usize = 128;
+    const NAMES: usize = 4096;
+
+    fn new() -> Result<Self> {
+        let context = sys::dir_context { actor: Some(on_entry), pos: 0, count: i32::MAX, dt_flags_mask: 0 };
+        let (mut found, mut names) = (Vec::new(), Vec::new());
+        found.try_reserve_exact(Self::ENTRIES).map_err(|_| errno!(NOMEM))?;
+        names.try_reserve_exact(Self::NAMES).map_err(|_| errno!(NOMEM))?;
+        Ok(Self { context, found, names })
+    }
+
+    fn clear(&mut self) {
+        self.found.clear();
+        self.names.clear();
+    }
+
+    /// Adds an entry; false if there is no room.
+    fn add(&mut self, name: &[u8], at: i64, number: u64, kind: u32) -> bool {
+        let start = self.names.len();
+        let end = start.saturating_add(name.len());
+        if self.found.len() >= Self::ENTRIES || end > Self::NAMES {
+            return false;
+        }
+        self.names.extend_from_slice(name);
+        self.found.push(Found { at, number, kind, name: start..end });
+        true
     }
 }
 
@@ -184,25 +269,14 @@ unsafe extern "C" fn on_entry(
     context: *mut sys::dir_context,
     name: *const kernel::ffi::c_char,
     len: i32,
-    pos: i64,
+    at: i64,
     number: u64,
     kind: u32,
 ) -> bool {
     // SAFETY: Contract.
-    let listing = unsafe { &mut *context.cast::<Listing<'_>>() };
-    if !listing.pass_on(pos) {
-        return false;
-    }
+    let listing = unsafe { &mut *context.cast::<Listing>() };
     let Ok(len) = usize::try_from(len) else { return true };
     // SAFETY: Contract.
-    let bytes = unsafe { core::slice::from_raw_parts(name.cast::<u8>(), len) };
-    if matches!(bytes, b"." | b"..") {
-        return true;
-    }
-    if let Some(room) = listing.name.get_mut(..len) {
-        room.copy_from_slice(bytes);
-        // DT_ types are the kind bits of a mode.
-        listing.held = Some((len, number, attr::kind_of_mode(kind << 12)));
-    }
-    true
+    let name = unsafe { core::slice::from_raw_parts(name.cast::<u8>(), len) };
+    matches!(name, b"." | b"..") || listing.add(name, at, number, kind)
 }

@@ -3,8 +3,11 @@
 //!
 //! Owns: references to files that a launcher gave, or that were opened under a directory that it gave. Bytes go through kernel
 //! buffers. Invariants: a file that was given keeps the host's position where the guest has got to, since other processes may use
-//! the same open file; its flags are never changed. A wait is interruptible (SIGKILL, or a kick of the carrier); SIGPIPE is blocked in
-//! every carrier (the launcher sees to it), so the guest's own EPIPE is all that comes of a broken pipe.
+//! the same open file; its flags are never changed. A wait is interruptible (SIGKILL, or a kick of the carrier).
+//!
+//! A write to a broken pipe would raise SIGPIPE in the carrier, and the host kills its whole thread group at that moment, before
+//! any hook of ours is asked (kernel/signal.c, `complete_signal`). So each write says that it wants no signal (RWF_NOSIGNAL, since
+//! 6.18); the library OS raises the guest's own.
 
 use super::LinuxKernel;
 use super::attr;
@@ -13,19 +16,20 @@ use super::watch::{self, Watches};
 use crate::mm::frame::Frame;
 use crate::sys;
 use alloc::sync::Arc;
-use core::ptr::NonNull;
+use core::mem::MaybeUninit;
+use core::ptr::{self, NonNull};
+use core::time::Duration;
 use kernel::prelude::{EBADF, ENOTDIR};
 use litebox_core::errno;
-use litebox_core::error::Result;
+use litebox_core::error::{Errno, Result};
 use litebox_core::fs::host::{HostDir, HostFile};
 use litebox_core::fs::inode::{Blocking, WindowSize};
-use litebox_core::fs::types::{Attr, OFlags, Ready};
+use litebox_core::fs::types::{Attr, OFlags, PAGE_SIZE_U64, Ready};
+use litebox_core::platform::Clock;
 use litebox_core::sync::WaitQueue;
 
-/// FMODE_READ and FMODE_WRITE of include/linux/fs.h, and FMODE_PATH: no file but a place.
-const MODE_READ: u32 = 1;
-const MODE_WRITE: u32 = 1 << 1;
-const MODE_PATH: u32 = 1 << 14;
+/// How long a transfer rests that finds its file ready and yet gets nothing.
+const REST: Duration = Duration::from_millis(1);
 
 /// A counted reference to an open file.
 pub(super) struct Open(NonNull<sys::file>);
@@ -70,10 +74,16 @@ impl Open {
         unsafe { &raw const (*self.as_ptr()).__bindgen_anon_1 }.cast()
     }
 
-    /// `f_mode`.
-    fn mode(&self) -> u32 {
+    /// Whether all of `bits` are in `f_mode`.
+    fn mode(&self, bits: u32) -> bool {
         // SAFETY: The file is alive; what is asked of its mode is constant after open.
-        unsafe { (*self.as_ptr()).f_mode }
+        unsafe { (*self.as_ptr()).f_mode & bits == bits }
+    }
+
+    /// `f_flags`, as open(2) has them.
+    fn status(&self) -> u32 {
+        // SAFETY: A live file; fcntl(2) may change the word at any time.
+        unsafe { (&raw const (*self.as_ptr()).f_flags).read_volatile() }
     }
 
     /// The kind and permissions of its inode.
@@ -87,19 +97,77 @@ impl Open {
     }
 }
 
+/// Where a file's pages are.
+enum Cache {
+    /// Of a file system that reads pages; the file, or null where none is needed.
+    OfFiles(*mut sys::address_space, *mut sys::file),
+    /// Of tmpfs.
+    OfMemory(*mut sys::address_space),
+}
+
+impl Open {
+    /// The page cache behind it.
+    ///
+    /// # Errors
+    /// `NODEV`: it has none.
+    fn cache(&self) -> Result<Cache> {
+        // SAFETY: A live file.
+        let mapping = unsafe { (*self.as_ptr()).f_mapping };
+        // SAFETY: The mapping lives as long as the file.
+        if let Some(cache) = unsafe { cache_in(mapping, self.as_ptr()) } {
+            return Ok(cache);
+        }
+        // An overlay has no pages of its own; those of the file below are shared with whoever maps that.
+        // SAFETY: The path of a live file.
+        let dentry = unsafe { (*self.path()).dentry };
+        // SAFETY: A live dentry, whose operations are constant; null if it has none.
+        let real = unsafe { (*dentry).d_op.as_ref() }.and_then(|ops| ops.d_real);
+        let real = real.ok_or(errno!(NODEV, "the host's file has no page cache"))?;
+        // SAFETY: As d_real calls it, on a dentry with a file open on it. The dentry that comes is alive as long as this one.
+        let below = unsafe { real(dentry, sys::d_real_type_D_REAL_DATA) };
+        // SAFETY: As above; a file is open on it, so it has an inode.
+        let inode = unsafe { (*below).d_inode };
+        // SAFETY: A live inode, its file system and that one's type.
+        let on_disk = unsafe { (*(*(*inode).i_sb).s_type).fs_flags } & sys::FS_REQUIRES_DEV as i32 != 0;
+        // SAFETY: A live inode. A file system on a disk reads pages by the mapping alone.
+        let cache = unsafe { cache_in((*inode).i_mapping, ptr::null_mut()) };
+        match cache {
+            Some(cache @ Cache::OfMemory(_)) => Ok(cache),
+            Some(cache @ Cache::OfFiles(..)) if on_disk => Ok(cache),
+            _ => Err(errno!(NODEV, "the host's file has no page cache")),
+        }
+    }
+}
+
+/// The page cache of `mapping`, if it has one.
+///
+/// # Safety
+/// `mapping` is alive.
+unsafe fn cache_in(mapping: *mut sys::address_space, file: *mut sys::file) -> Option<Cache> {
+    // SAFETY: Contract.
+    if unsafe { sys::shmem_mapping(mapping) } {
+        return Some(Cache::OfMemory(mapping));
+    }
+    // SAFETY: Contract; the operations are constant.
+    unsafe { (*(*mapping).a_ops).read_folio }.map(|_| Cache::OfFiles(mapping, file))
+}
+
 /// The caller's descriptor, a mere place (O_PATH) too.
 fn open(fd: u32) -> kernel::error::Result<Open> {
     // SAFETY: Any number; gives null or a file with a reference for us.
     unsafe { Open::from_raw(sys::fget_raw(fd)) }
 }
 
-/// The file behind a descriptor of the caller. A place that can be read is opened for reading.
+/// The file behind a descriptor of the caller. A regular file that is a mere place is opened for reading.
 ///
 /// # Errors
 /// EBADF; those of open(2).
 pub(crate) fn file(fd: u32) -> kernel::error::Result<Arc<dyn HostFile<LinuxKernel>>> {
     let file = open(fd)?;
-    if file.mode() & MODE_PATH != 0 {
+    if file.mode(sys::MODE_PATH) {
+        if !file.is(sys::S_IFREG) {
+            return Err(EBADF);
+        }
         // SAFETY: The path of a live file.
         let place = unsafe { Dir::new(file.path()) };
         return Ok(Arc::new(HostOpen::new(place.open_file()?, false)));
@@ -163,13 +231,84 @@ impl HostOpen {
         Self { watches: Watches::default(), open, shared, window: None }
     }
 
-    /// Refuses a transfer that would wait.
-    fn must_not_wait(&self, blocking: Blocking, wanted: Ready) -> Result<()> {
-        let ready = wanted | Ready::ERR | Ready::HUP;
-        if blocking == Blocking::Yes || self.seekable() || watch::ready(&self.open).intersects(ready) {
-            return Ok(());
+    /// How a transfer is to be done that may or may not wait: flags of preadv2(2).
+    fn manner(&self, blocking: Blocking, way: Way) -> Result<i32> {
+        if blocking == Blocking::Yes || self.seekable() || self.open.status() & sys::O_NONBLOCK != 0 {
+            return Ok(0);
         }
-        Err(errno!(AGAIN, "the host's file would block"))
+        if self.open.mode(sys::MODE_NOWAIT) {
+            return Ok(sys::DO_NOT_WAIT);
+        }
+        // A terminal, for one. Another reader may still be faster, and then this waits.
+        if self.is_ready(way) { Ok(0) } else { Err(errno!(AGAIN, "the host's file would block")) }
+    }
+
+    fn is_ready(&self, way: Way) -> bool {
+        let wanted = match way {
+            Way::In => Ready::IN,
+            Way::Out => Ready::OUT,
+        };
+        watch::ready(&self.open).intersects(wanted | Ready::ERR | Ready::HUP)
+    }
+
+    /// One transfer between `offset` and the `len` bytes at `buffer`; gives the count and the position after it.
+    ///
+    /// # Safety
+    /// The buffer is ours, and writable if the way is `In`.
+    unsafe fn once(&self, way: Way, offset: u64, buffer: *mut u8, len: usize, blocking: Blocking) -> Result<(usize, i64)> {
+        let manner = self.manner(blocking, way)?;
+        let mut at = i64::try_from(offset).map_err(|_big| errno!(INVAL, "an offset past the host's"))?;
+        let position = if self.seekable() { &raw mut at } else { ptr::null_mut() };
+        let part = sys::kvec { iov_base: buffer.cast(), iov_len: len };
+        let direction = match way {
+            Way::In => sys::ITER_DEST,
+            Way::Out => sys::ITER_SOURCE,
+        };
+        let mut parts = MaybeUninit::<sys::iov_iter>::uninit();
+        // SAFETY: Writes all of `parts`; it and `part` outlive the transfer.
+        unsafe { sys::iov_iter_kvec(parts.as_mut_ptr(), direction, &raw const part, 1, len) };
+        let file = self.open.as_ptr();
+        // SAFETY: A live file, an iterator over our buffer (contract), and a position of ours.
+        let result = unsafe {
+            match way {
+                Way::In => sys::vfs_iter_read(file, parts.as_mut_ptr(), position, manner),
+                Way::Out => sys::vfs_iter_write(file, parts.as_mut_ptr(), position, manner | sys::NO_SIGPIPE),
+            }
+        };
+        attr::count(result).map(|count| (count, at))
+    }
+
+    /// A transfer that waits if it may, though the host's file be non-blocking.
+    ///
+    /// # Safety
+    /// As for `once`.
+    unsafe fn transfer(&self, way: Way, offset: u64, buffer: *mut u8, len: usize, blocking: Blocking) -> Result<usize> {
+        let mut tries = 0_u32;
+        loop {
+            // SAFETY: Contract.
+            match unsafe { self.once(way, offset, buffer, len, blocking) } {
+                Err(error) if error.is(Errno::AGAIN) && blocking == Blocking::Yes => {
+                    self.wait(way, tries > 0)?;
+                    tries = tries.saturating_add(1);
+                }
+                Err(error) => return Err(error),
+                Ok((count, at)) => {
+                    self.moved_to(at);
+                    return Ok(count);
+                }
+            }
+        }
+    }
+
+    /// Waits until it is ready; rests first if that was not enough before.
+    fn wait(&self, way: Way, rest: bool) -> Result<()> {
+        let queue = Arc::new(WaitQueue::new());
+        if rest {
+            queue.wait_until(Some(LinuxKernel::monotonic().saturating_add(REST)), || None::<()>)?;
+        }
+        self.watches.add(&self.open, &queue);
+        queue.wait_until(None, || self.is_ready(way).then_some(()))?;
+        Ok(())
     }
 
     /// Moves the host's position to where the guest has got to.
@@ -181,9 +320,13 @@ impl HostOpen {
     }
 }
 
-/// An offset as the host has it.
-fn position(offset: u64) -> Result<i64> {
-    i64::try_from(offset).map_err(|_big| errno!(INVAL, "an offset past the host's"))
+/// Which way bytes go.
+#[derive(Clone, Copy)]
+enum Way {
+    /// From the host.
+    In,
+    /// To the host.
+    Out,
 }
 
 impl HostFile<LinuxKernel> for HostOpen {
@@ -194,10 +337,9 @@ impl HostFile<LinuxKernel> for HostOpen {
 
     fn flags(&self) -> OFlags {
         let mut flags = OFlags::empty();
-        flags.set(OFlags::READ, self.open.mode() & MODE_READ != 0);
-        flags.set(OFlags::WRITE, self.open.mode() & MODE_WRITE != 0);
-        // SAFETY: A live file; fcntl(2) may change the word at any time.
-        let status = unsafe { (&raw const (*self.open.as_ptr()).f_flags).read_volatile() };
+        let status = self.open.status();
+        flags.set(OFlags::READ, self.open.mode(sys::MODE_READ));
+        flags.set(OFlags::WRITE, self.open.mode(sys::MODE_WRITE));
         flags.set(OFlags::APPEND, status & sys::O_APPEND != 0);
         flags.set(OFlags::NONBLOCK, status & sys::O_NONBLOCK != 0);
         flags
@@ -214,22 +356,13 @@ impl HostFile<LinuxKernel> for HostOpen {
     }
 
     fn read(&self, offset: u64, dst: &mut [u8], blocking: Blocking) -> Result<usize> {
-        self.must_not_wait(blocking, Ready::IN)?;
-        let mut at = position(offset)?;
-        // SAFETY: A live file and a buffer of ours. A stream ignores the position.
-        let count =
-            attr::count(unsafe { sys::kernel_read(self.open.as_ptr(), dst.as_mut_ptr().cast(), dst.len(), &raw mut at) })?;
-        self.moved_to(at);
-        Ok(count)
+        // SAFETY: A borrow of ours for writing.
+        unsafe { self.transfer(Way::In, offset, dst.as_mut_ptr(), dst.len(), blocking) }
     }
 
     fn write(&self, offset: u64, src: &[u8], blocking: Blocking) -> Result<usize> {
-        self.must_not_wait(blocking, Ready::OUT)?;
-        let mut at = position(offset)?;
-        // SAFETY: As in `read`.
-        let count = attr::count(unsafe { sys::kernel_write(self.open.as_ptr(), src.as_ptr().cast(), src.len(), &raw mut at) })?;
-        self.moved_to(at);
-        Ok(count)
+        // SAFETY: A borrow of ours for reading, which is all that a source is used for.
+        unsafe { self.transfer(Way::Out, offset, src.as_ptr().cast_mut(), src.len(), blocking) }
     }
 
     fn poll(&self, watcher: Option<&Arc<WaitQueue<LinuxKernel>>>) -> Ready {
@@ -240,21 +373,32 @@ impl HostFile<LinuxKernel> for HostOpen {
     }
 
     fn window_size(&self) -> Result<WindowSize> {
-        self.window.ok_or(errno!(NOTTY))
+        let given = self.window.ok_or(errno!(NOTTY))?;
+        let mut now = sys::winsize::default();
+        // SAFETY: A live file that answers as a terminal does; the size goes to our buffer.
+        let known = unsafe { sys::litebox_tty_size(self.open.as_ptr(), &raw mut now) };
+        Ok(if known { WindowSize { rows: now.ws_row, columns: now.ws_col } } else { given })
     }
 
     fn page(&self, index: u64) -> Result<Frame> {
-        let index = usize::try_from(index).map_err(|_big| errno!(INVAL))?;
-        // SAFETY: A live file.
-        let mapping = unsafe { (*self.open.as_ptr()).f_mapping };
-        // SAFETY: A live mapping, whose operations are constant.
-        if unsafe { (*(*mapping).a_ops).read_folio }.is_none() {
-            return Err(errno!(NODEV, "the host's file has no page cache"));
+        let start = index.checked_mul(PAGE_SIZE_U64).ok_or(errno!(FAULT, "past the end of the file"))?;
+        // SAFETY: The inode is alive as its file is; the size is one word, which may change at any time.
+        let size = unsafe { (&raw const (*(*self.open.as_ptr()).f_inode).i_size).read_volatile() };
+        if i64::try_from(start).map_or(true, |start| start >= size) {
+            return Err(errno!(FAULT, "past the end of the file"));
         }
-        // SAFETY: As above; read by the file's own function, if it is not there. May sleep.
-        let folio = unsafe { sys::read_cache_folio(mapping, index, None, self.open.as_ptr()) };
-        let folio = kernel::error::from_err_ptr(folio).map_err(attr::from_kernel)?;
-        // SAFETY: The folio holds the page of that index, and comes with a reference, which becomes the frame's.
-        unsafe { Frame::from_folio(folio, index) }.ok_or(errno!(IO, "no page in the folio"))
+        let index = usize::try_from(index).map_err(|_big| errno!(INVAL))?;
+        let cache = self.open.cache()?;
+        // SAFETY: The cache is alive as the file is; both read what is not there, and may sleep.
+        let page = unsafe {
+            match cache {
+                Cache::OfFiles(mapping, file) => sys::read_cache_page(mapping, index, None, file),
+                Cache::OfMemory(mapping) => sys::shmem_read_mapping_page_gfp(mapping, index, sys::GFP_KERNEL_ACCOUNT),
+            }
+        };
+        let page = kernel::error::from_err_ptr(page).map_err(attr::from_kernel)?;
+        let page = NonNull::new(page).ok_or(errno!(IO, "the host gave no page"))?;
+        // SAFETY: It comes with a reference; what a CPU reads and writes files through is normal memory.
+        Ok(unsafe { Frame::of_file(page) })
     }
 }

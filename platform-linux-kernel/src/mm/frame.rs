@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Page frames: counted handles over the kernel's own page reference.
 //!
-//! Invariants: a handle owns one reference of an order-0 page that this module allocated, or of a page of a file's folio; page-table entries own none, so whoever
-//! shows a frame to a guest keeps a handle until the entry is zapped. Charged to the memory cgroup of the carrier that asked.
+//! Invariants: a handle owns one reference, of an order-0 page that this module allocated or of a page in a file's page cache;
+//! page-table entries own none, so whoever shows a frame to a guest keeps a handle until the entry is zapped. What the module
+//! allocates is charged to the memory cgroup of the carrier that asked.
 //! Guests write to a frame at any moment: contents are copied as bytes and never borrowed.
 
 use crate::sys;
@@ -28,13 +29,12 @@ impl Frame {
         NonNull::new(page).map(Self)
     }
 
-    /// A file's page `index`, which is in `folio`; `None` if there is none.
+    /// Takes over a reference to a page of a file's page cache. The cache has one of its own, so it is not unique while it is there.
     ///
     /// # Safety
-    /// `folio` holds that page, and comes with a reference that is the caller's to give.
-    pub(crate) unsafe fn from_folio(folio: *mut sys::folio, index: usize) -> Option<Self> {
-        // SAFETY: Contract. A reference of a page is one of its folio.
-        NonNull::new(unsafe { sys::litebox_folio_page(folio, index) }).map(Self)
+    /// The page is normal memory, and its reference is the caller's to give.
+    pub(crate) unsafe fn of_file(page: NonNull<sys::page>) -> Self {
+        Self(page)
     }
 
     /// The kernel's page.
