@@ -14,7 +14,7 @@ use crate::calls::{
     attributes, dirs, event, fcntl, files, futex, ids, ioctl, limits, map, names, pipe, poll, prctl, sched, signals, sigwait,
     stat, task, time, timer, transfer,
 };
-use crate::calls::{exec, kill, process, wait};
+use crate::calls::{exec, kill, pidfd, process, wait};
 use crate::signal::Cpu;
 use crate::task::Task;
 use litebox_core::error::{Errno, Result};
@@ -183,7 +183,7 @@ syscalls! {
      53 socketpair (domain: Int, kind: Int, protocol: Int, fds: Ptr) = None [NOSYS, "not supported yet"];
      54 setsockopt (fd: Fd, level: Int, name: Int, value: Ptr, len: Int) = None [NOSYS, "not supported yet"];
      55 getsockopt (fd: Fd, level: Int, name: Int, value: Ptr, len: Ptr) = None [NOSYS, "not supported yet"];
-     56 clone (flags: Word, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) = Partial [process::clone, Always, "namespaces are EPERM, CLONE_PIDFD is EINVAL"];
+     56 clone (flags: Word, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) = Partial [process::clone, Always, "namespaces are EPERM"];
      57 fork () = Full [process::fork, Always];
      58 vfork () = Full [process::vfork, Always];
      59 execve (path: Path, argv: Ptr, envp: Ptr) = Partial [exec::execve, No, "set-user-ID and set-group-ID bits have no effect"];
@@ -374,7 +374,7 @@ syscalls! {
     244 mq_notify () = None [NOSYS, "not supported yet"];
     245 mq_getsetattr () = None [NOSYS, "not supported yet"];
     246 kexec_load () = None [PERM, "a sandbox does not change its host"];
-    247 waitid (which: Int, pid: Pid, info: Ptr, options: Flags, rusage: Ptr) = Partial [wait::waitid, IfAsked, "the usage is all zero; P_PIDFD is EBADF"];
+    247 waitid (which: Int, pid: Pid, info: Ptr, options: Flags, rusage: Ptr) = Partial [wait::waitid, IfAsked, "the usage is all zero"];
     248 add_key () = None [NOSYS, "not supported yet"];
     249 request_key () = None [NOSYS, "not supported yet"];
     250 keyctl () = None [NOSYS, "not supported yet"];
@@ -463,7 +463,7 @@ syscalls! {
     333 io_pgetevents () = None [NOSYS, "not supported yet"];
     334 rseq (area: Ptr, len: Count, flags: Flags, signature: Flags) = None [NOSYS, "needs a hand in the scheduler of the host"];
     335 uretprobe () = None [NOSYS, "no programs run in the kernel for a guest"];
-    424 pidfd_send_signal () = None [NOSYS, "not supported yet"];
+    424 pidfd_send_signal (pidfd: Fd, sig: Sig, info: Ptr, flags: Flags) = Partial [pidfd::pidfd_send_signal, No, "to threads and groups it is EINVAL"];
     425 io_uring_setup () = None [NOSYS, "its queues would be a second door"];
     426 io_uring_enter () = None [NOSYS, "its queues would be a second door"];
     427 io_uring_register () = None [NOSYS, "its queues would be a second door"];
@@ -473,8 +473,8 @@ syscalls! {
     431 fsconfig () = None [PERM, "what is mounted is said when a sandbox is made"];
     432 fsmount () = None [PERM, "what is mounted is said when a sandbox is made"];
     433 fspick () = None [PERM, "what is mounted is said when a sandbox is made"];
-    434 pidfd_open () = None [NOSYS, "not supported yet"];
-    435 clone3 (args: Ptr, size: Len) = Partial [process::clone3, Always, "namespaces and set_tid are EPERM, CLONE_INTO_CGROUP is EOPNOTSUPP, CLONE_PIDFD is EINVAL"];
+    434 pidfd_open (pid: Pid, flags: Flags) = Partial [pidfd::pidfd_open, No, "PIDFD_THREAD is EINVAL"];
+    435 clone3 (args: Ptr, size: Len) = Partial [process::clone3, Always, "namespaces and set_tid are EPERM, CLONE_INTO_CGROUP is EOPNOTSUPP"];
     436 close_range (first: Count, last: Count, flags: Flags) = Full [fcntl::close_range, No];
     437 openat2 (dir: DirFd, path: Path, how: Ptr, size: Len) = None [NOSYS, "not supported yet"];
     438 pidfd_getfd () = None [NOSYS, "not supported yet"];

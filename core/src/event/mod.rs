@@ -46,7 +46,7 @@ impl<P: Platform> Inode<P> for Anonymous {
 }
 
 /// An open file of `ops`, which /proc shows as `anon_inode:[name]`.
-fn anonymous<P: Platform>(ops: OpsRef<P>, id: InodeId, name: &str, flags: OFlags) -> Arc<File<P>> {
+pub fn anonymous<P: Platform>(ops: OpsRef<P>, id: InodeId, name: &str, flags: OFlags) -> Arc<File<P>> {
     let inode = Arc::new(Anonymous { id, created: P::realtime().into() });
     let place = Dentry::detached(inode, alloc::format!("anon_inode:[{name}]").as_bytes());
     File::new(place, ops, flags)

@@ -12,7 +12,7 @@ use litebox_core::error::{Errno, Result};
 const INFO_BYTES: usize = 128;
 
 /// The signal to send; `None` for 0, which only asks whether one may.
-fn to_send(sig: Sig) -> Result<Option<Signal>> {
+pub(super) fn to_send(sig: Sig) -> Result<Option<Signal>> {
     match u64::try_from(sig.0) {
         Ok(0) => Ok(None),
         Ok(number) => Signal::new(number).map(Some).ok_or(errno!(INVAL, "no such signal")),
@@ -20,7 +20,7 @@ fn to_send(sig: Sig) -> Result<Option<Signal>> {
     }
 }
 
-fn sent_by<P: Cpu>(task: &Task<P>, signal: Signal, code: i32) -> Info {
+pub(super) fn sent_by<P: Cpu>(task: &Task<P>, signal: Signal, code: i32) -> Info {
     let [uid, ..] = task.process().with(|state| state.ids).users;
     let pid = i32::try_from(task.process().pid()).unwrap_or_default();
     Info::new(signal, code, Origin::Process { pid, uid, value: 0 })
@@ -33,7 +33,7 @@ pub(super) fn broken_pipe<P: Cpu>(task: &Task<P>) {
 }
 
 /// Whether `task` may send to `process`. Linux: `check_kill_permission`.
-fn check<P: Cpu>(task: &Task<P>, process: &Arc<Process<P>>, signal: Option<Signal>) -> Result<()> {
+pub(super) fn check<P: Cpu>(task: &Task<P>, process: &Arc<Process<P>>, signal: Option<Signal>) -> Result<()> {
     if Arc::ptr_eq(task.process(), process) {
         return Ok(());
     }
@@ -113,14 +113,30 @@ pub(crate) fn tgkill<P: Cpu>(task: &mut Task<P>, pid: Pid, tid: Pid, sig: Sig) -
     send_to_task(task, Some(pid), tid, sig, |signal| sent_by(task, signal, Info::SI_TKILL))
 }
 
-/// What a program says of a signal that it sends. It may not pass for kill(2) or the kernel, but to itself.
-fn given<P: Cpu>(info: Ptr, is_own: bool) -> Result<impl Fn(Signal) -> Info> {
+/// What a program says of a signal that it sends.
+pub(super) struct Given {
+    bytes: [u8; INFO_BYTES],
+    /// The signal that it says it is.
+    pub(super) number: i32,
+}
+
+impl Given {
+    /// The same, of a signal.
+    pub(super) fn info(&self, signal: Signal) -> Info {
+        Info::decode(signal, &self.bytes)
+    }
+}
+
+/// Takes what a program says of a signal. It may not pass for kill(2) or the kernel, but to itself.
+pub(super) fn given<P: Cpu>(info: Ptr, is_own: bool) -> Result<Given> {
     let bytes = take::<P, [u8; INFO_BYTES], INFO_BYTES>(info.0)?;
-    let code = Info::decode(Signal::KILL, &bytes).code;
+    let [a, b, c, d, ..] = bytes;
+    let given = Given { bytes, number: i32::from_le_bytes([a, b, c, d]) };
+    let code = given.info(Signal::KILL).code;
     if (code >= 0 || code == Info::SI_TKILL) && !is_own {
         return Err(errno!(PERM, "it would pass for another's signal"));
     }
-    Ok(move |signal| Info::decode(signal, &bytes))
+    Ok(given)
 }
 
 pub(crate) fn rt_sigqueueinfo<P: Cpu>(task: &mut Task<P>, pid: Pid, sig: Sig, info: Ptr) -> Result<()> {
@@ -130,7 +146,7 @@ pub(crate) fn rt_sigqueueinfo<P: Cpu>(task: &mut Task<P>, pid: Pid, sig: Sig, in
     let signal = to_send(sig)?;
     check(task, &process, signal)?;
     match signal {
-        Some(signal) => process.send(info(signal)),
+        Some(signal) => process.send(info.info(signal)),
         None => Ok(()),
     }
 }
@@ -138,5 +154,5 @@ pub(crate) fn rt_sigqueueinfo<P: Cpu>(task: &mut Task<P>, pid: Pid, sig: Sig, in
 pub(crate) fn rt_tgsigqueueinfo<P: Cpu>(task: &mut Task<P>, pid: Pid, tid: Pid, sig: Sig, info: Ptr) -> Result<()> {
     let (pid, tid) = (positive(pid)?, positive(tid)?);
     let info = given::<P>(info, tid == task.tid())?;
-    send_to_task(task, Some(pid), tid, sig, info)
+    send_to_task(task, Some(pid), tid, sig, |signal| info.info(signal))
 }

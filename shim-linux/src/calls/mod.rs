@@ -15,6 +15,7 @@ pub(crate) mod kill;
 pub(crate) mod limits;
 pub(crate) mod map;
 pub(crate) mod names;
+pub(crate) mod pidfd;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod prctl;

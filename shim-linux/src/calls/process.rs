@@ -2,13 +2,15 @@
 //!
 //! Errors come in the order of Linux kernel/fork.c: `clone3_args_valid`, `kernel_clone`, `copy_process`.
 
-use super::take;
+use super::{pidfd, put, take};
 use crate::args::{Len, Pid, Ptr, Word};
 use crate::signal::{Cpu, Signal};
 use crate::task::{Request, Task};
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
+use litebox_core::fs::fd_table::Fd;
+use litebox_core::fs::types::OFlags;
 use litebox_core::mm::{GUEST_END, GuestAddr, PAGE_SIZE, user};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -47,7 +49,7 @@ struct Args {
 const _: () = assert!(size_of::<Args>() == size_of::<raw::clone_args>());
 
 /// Makes the child that `flags` and the rest ask for.
-fn make<P: Cpu>(task: &mut Task<P>, request: Request, tls: u64) -> Result<u32> {
+fn make<P: Cpu>(task: &mut Task<P>, request: Request, tls: u64, pidfd_at: GuestAddr) -> Result<u32> {
     let has = |flag: u32| request.flags & u64::from(flag) != 0;
     let both = |one, other| has(one) && has(other);
     if both(raw::CLONE_NEWNS, raw::CLONE_FS) || both(raw::CLONE_NEWUSER, raw::CLONE_FS) {
@@ -68,15 +70,31 @@ fn make<P: Cpu>(task: &mut Task<P>, request: Request, tls: u64) -> Result<u32> {
     if request.flags & (NAMESPACES | u64::from(raw::CLONE_NEWTIME)) != 0 {
         return Err(errno!(PERM, "a sandbox has one set of namespaces"));
     }
-    if has(raw::CLONE_PIDFD) {
-        return Err(errno!(INVAL, "descriptors of processes are not offered"));
+    if has(raw::CLONE_PIDFD) && has(raw::CLONE_THREAD) {
+        return Err(errno!(INVAL, "descriptors of single threads are not offered"));
     }
     let fs_base = match (has(raw::CLONE_SETTLS), tls) {
         (false, _) => None,
         (true, base) if base < GUEST_END => Some(base),
         (true, _) => return Err(errno!(PERM, "a base outside of the guest")),
     };
-    task.spawn(&Request { fs_base, ..request })
+    let wants_fd = has(raw::CLONE_PIDFD);
+    let id = task.spawn(&Request { fs_base, ..request })?;
+    if wants_fd {
+        if let Err(error) = give_descriptor(task, id, pidfd_at) {
+            task.unspawn();
+            return Err(error);
+        }
+    }
+    Ok(id)
+}
+
+/// Gives the caller a descriptor of its new child and stores its number.
+fn give_descriptor<P: Cpu>(task: &mut Task<P>, id: u32, at: GuestAddr) -> Result<()> {
+    let process = task.sandbox().process(id).ok_or(errno!(SRCH))?;
+    let fd = pidfd::give(task, process, OFlags::empty())?;
+    task.spawn_has(Fd(fd));
+    put::<P, 4>(at, &fd)
 }
 
 fn plain<P: Cpu>(task: &mut Task<P>, flags: u32, call: u32) -> Result<u32> {
@@ -90,7 +108,7 @@ fn plain<P: Cpu>(task: &mut Task<P>, flags: u32, call: u32) -> Result<u32> {
         child_tid: none,
         call: u64::from(call),
     };
-    make(task, request, 0)
+    make(task, request, 0, none)
 }
 
 pub(crate) fn fork<P: Cpu>(task: &mut Task<P>) -> Result<u32> {
@@ -123,7 +141,8 @@ pub(crate) fn clone<P: Cpu>(
         child_tid: child_tid.0,
         call: u64::from(raw::__NR_clone),
     };
-    make(task, request, tls.0.get())
+    // Its place is the parent's word, which `CLONE_PARENT_SETTID` has else.
+    make(task, request, tls.0.get(), parent_tid.0)
 }
 
 /// Copies `struct clone_args` in: `size` bytes, of which those that are not known here must be zero.
@@ -186,7 +205,7 @@ pub(crate) fn clone3<P: Cpu>(task: &mut Task<P>, at: Ptr, size: Len) -> Result<u
         child_tid: GuestAddr::new(args.child_tid),
         call: u64::from(raw::__NR_clone3),
     };
-    make(task, request, args.tls)
+    make(task, request, args.tls, GuestAddr::new(args.pidfd))
 }
 
 pub(crate) fn unshare<P: Cpu>(task: &mut Task<P>, flags: Word) -> Result<()> {

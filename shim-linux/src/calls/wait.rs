@@ -1,12 +1,13 @@
 //! wait4(2), waitid(2).
 
-use super::put;
-use crate::args::{Flags, Int, Pid, Ptr};
+use super::{pidfd, put};
+use crate::args::{Fd, Flags, Int, Pid, Ptr};
 use crate::signal::{Cpu, Signal};
 use crate::task::{Kind, Report, Task, Wanted, Which};
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
+use litebox_core::fs::types::OFlags;
 use litebox_core::mm::GuestAddr;
 
 /// Options that both calls take.
@@ -82,11 +83,31 @@ pub(crate) fn waitid<P: Cpu>(task: &mut Task<P>, which: Int, id: Pid, info: Ptr,
         },
         Ok(raw::P_PIDFD) => {
             number?;
-            return Err(errno!(BADF, "no descriptor of a process"));
+            return wait_by_descriptor(task, Fd(id.0), options, info, usage);
         }
         _ => return Err(errno!(INVAL, "which?")),
     };
     let report = wait(task, which, options.0)?;
+    tell::<P>(report, info, usage)
+}
+
+/// waitid(2) for the process that a descriptor is of; one that does not block gives `AGAIN` instead.
+fn wait_by_descriptor<P: Cpu>(task: &Task<P>, fd: Fd, options: Flags, info: Ptr, usage: Ptr) -> Result<()> {
+    let (process, status) = pidfd::process(task, fd)?;
+    if !task.sandbox().knows(&process) {
+        return Err(errno!(CHILD, "it was reaped"));
+    }
+    let waits = options.0 & raw::WNOHANG == 0;
+    let deaf = if waits && status.contains(OFlags::NONBLOCK) { raw::WNOHANG } else { 0 };
+    let report = wait(task, Which::Process(process.pid()), options.0 | deaf)?;
+    if report.is_none() && deaf != 0 {
+        return Err(errno!(AGAIN, "the descriptor does not block"));
+    }
+    tell::<P>(report, info, usage)
+}
+
+/// Stores what waitid(2) found.
+fn tell<P: Cpu>(report: Option<Report>, info: Ptr, usage: Ptr) -> Result<()> {
     if report.is_some() {
         put_usage::<P>(usage)?;
     }

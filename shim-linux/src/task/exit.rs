@@ -177,6 +177,7 @@ impl<P: Cpu> Process<P> {
         if let Some(node) = tree.nodes.get_mut(&self.pid()) {
             (node.ended, node.stopped, node.continued) = (Some(end), None, false);
         }
+        self.has_ended().wake();
         let is_first = self.parent() == 0;
         if is_first {
             tree.ended = true;

@@ -9,6 +9,7 @@
 
 mod exec;
 mod exit;
+mod pidfd;
 mod post;
 mod process;
 mod relations;
@@ -19,6 +20,7 @@ mod thread;
 mod tree;
 mod wait;
 
+pub(crate) use pidfd::PidFd;
 pub use process::{Condition, Ids, LIMITS, Limit, Process, ProcessState};
 pub use sandbox::Sandbox;
 pub(crate) use spawn::Request;

@@ -174,6 +174,7 @@ pub struct Process<P: Cpu> {
     pub(super) tasks: Mutex<P, Vec<Arc<TaskShared<P>>>>,
     children_changed: WaitQueue<P>,
     signalled: PollSource<P>,
+    ended: PollSource<P>,
     _charge: Charge,
 }
 
@@ -238,6 +239,7 @@ impl<P: Cpu> Process<P> {
             tasks: Mutex::<P, _>::new(Vec::new()),
             children_changed: WaitQueue::new(),
             signalled: PollSource::default(),
+            ended: PollSource::default(),
             _charge: origins.charge,
         })
     }
@@ -336,6 +338,11 @@ impl<P: Cpu> Process<P> {
     /// Woken when a signal comes for it or one of its tasks; for signalfd(2).
     pub fn signalled(&self) -> &PollSource<P> {
         &self.signalled
+    }
+
+    /// Woken when it has ended, and when it was reaped.
+    pub(super) fn has_ended(&self) -> &PollSource<P> {
+        &self.ended
     }
 
     /// The signals that wait for any of its tasks.

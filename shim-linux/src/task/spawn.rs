@@ -19,6 +19,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::{Errno, Error, Result};
+use litebox_core::fs::fd_table::Fd;
 use litebox_core::mm::{GuestAddr, user};
 use litebox_core::sync::Mutex;
 
@@ -69,6 +70,10 @@ pub fn after_spawn<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, birth: Birth) ->
             Birth::Failed => regs.ax = numbers::to_rax(Errno::AGAIN),
             Birth::Again => regs.rewind(spawned.call),
         }
+        if let Some(fd) = spawned.descriptor.filter(|_| birth != Birth::Born) {
+            // Another task may have closed it.
+            let _ = task.files().remove(fd);
+        }
     }
     before_guest(task, regs)
 }
@@ -103,6 +108,8 @@ pub(super) struct Spawned<P: Cpu> {
     call: u64,
     /// What the call waits for.
     vfork: Option<Arc<Vfork<P>>>,
+    /// The descriptor of it that its maker was given.
+    descriptor: Option<Fd>,
 }
 
 /// A parent that waits until its child runs another program, or ends.
@@ -217,9 +224,25 @@ impl<P: Cpu> Task<P> {
             .has(raw::CLONE_VFORK)
             .then(|| Arc::new(Vfork { is_done: AtomicBool::new(false), parent: Arc::clone(&self.shared) }));
         child.vfork.clone_from(&vfork);
-        self.spawned = Some(Spawned { call: request.call, vfork });
+        self.spawned = Some(Spawned { call: request.call, vfork, descriptor: None });
         self.after = After::Spawn(Box::new(Unborn { task: child, thread, stack: request.stack, fs_base: request.fs_base }));
         Ok(id)
+    }
+
+    /// Notes the descriptor of the child that the present call makes.
+    pub(crate) fn spawn_has(&mut self, fd: Fd) {
+        if let Some(spawned) = &mut self.spawned {
+            spawned.descriptor = Some(fd);
+        }
+    }
+
+    /// Undoes [`Self::spawn`].
+    pub(crate) fn unspawn(&mut self) {
+        let descriptor = self.spawned.take().and_then(|spawned| spawned.descriptor);
+        if let Some(fd) = descriptor {
+            let _ = self.files.remove(fd);
+        }
+        self.after = After::Return;
     }
 
     /// The actions of a child that is a process of its own.

@@ -142,6 +142,7 @@ impl<P: Cpu> Tree<P> {
     /// Takes a process away: it was reaped, or never lived.
     pub(super) fn remove(&mut self, pid: u32) {
         let Some(node) = self.nodes.remove(&pid) else { return };
+        node.process.has_ended().wake();
         if let Some(parent) = self.nodes.get_mut(&node.parent) {
             parent.children.remove(&pid);
         }

@@ -74,7 +74,6 @@ fn waits_choose_by_id_group_and_kind() {
             (nr::P_PID, 0, nr::WEXITED, errno::EINVAL),
             (nr::P_PGID, u64::MAX, nr::WEXITED, errno::EINVAL),
             (9, 1, nr::WEXITED, errno::EINVAL),
-            (nr::P_PIDFD, 3, nr::WEXITED, errno::EBADF),
             (nr::P_ALL, 0, nr::WEXITED, errno::ECHILD),
         ] {
             parent.fails(error, nr::__NR_waitid, &[which.into(), id, 0, options.into(), 0]);

@@ -4,6 +4,7 @@ mod carrier;
 mod exec;
 mod family;
 mod jobs;
+mod pidfd;
 mod signals;
 mod storm;
 mod threads;
