@@ -164,8 +164,8 @@ syscalls! {
      34 pause () = Full [sigwait::pause, NoHandler];
      35 nanosleep (req: Ptr, rem: Ptr) = Full [time::nanosleep, Block];
      36 getitimer (which: Int, value: Ptr) = Partial [timer::getitimer, No, "ITIMER_VIRTUAL and ITIMER_PROF are EINVAL"];
-     37 alarm (seconds: Count) = Partial [timer::alarm, No, "rings when a task of the process next enters or leaves a call"];
-     38 setitimer (which: Int, new: Ptr, old: Ptr) = Partial [timer::setitimer, No, "ITIMER_VIRTUAL and ITIMER_PROF are EINVAL; rings when a task of the process next enters or leaves a call"];
+     37 alarm (seconds: Count) = Full [timer::alarm, No];
+     38 setitimer (which: Int, new: Ptr, old: Ptr) = Partial [timer::setitimer, No, "ITIMER_VIRTUAL and ITIMER_PROF are EINVAL"];
      39 getpid () = Full [ids::getpid, No];
      40 sendfile (out: Fd, input: Fd, offset: Ptr, count: Len) = Partial [transfer::sendfile, IfAsked, "copies through a buffer"];
      41 socket (domain: Int, kind: Int, protocol: Int) = None [NOSYS, "not supported yet"];
@@ -349,11 +349,11 @@ syscalls! {
     219 restart_syscall () = None [NOSYS, "not supported yet"];
     220 semtimedop () = None [NOSYS, "not supported yet"];
     221 fadvise64 (fd: Fd, offset: Offset, len: Offset, advice: Int) = Partial [transfer::fadvise64, No, "advice has no effect"];
-    222 timer_create () = None [NOSYS, "not supported yet"];
-    223 timer_settime () = None [NOSYS, "not supported yet"];
-    224 timer_gettime () = None [NOSYS, "not supported yet"];
-    225 timer_getoverrun () = None [NOSYS, "not supported yet"];
-    226 timer_delete () = None [NOSYS, "not supported yet"];
+    222 timer_create (clock: Int, event: Ptr, id: Ptr) = Partial [timer::timer_create, No, "clocks of processor time are EINVAL"];
+    223 timer_settime (timer: Int, flags: Flags, new: Ptr, old: Ptr) = Full [timer::timer_settime, No];
+    224 timer_gettime (timer: Int, now: Ptr) = Full [timer::timer_gettime, No];
+    225 timer_getoverrun (timer: Int) = Partial [timer::timer_getoverrun, No, "a waiting signal of the same number counts as the timer's"];
+    226 timer_delete (timer: Int) = Full [timer::timer_delete, No];
     227 clock_settime (clock: Int, tp: Ptr) = None [PERM, "a sandbox does not change its host"];
     228 clock_gettime (clock: Int, tp: Ptr) = Partial [time::clock_gettime, No, "clocks of processor time count the time that passes in the sandbox"];
     229 clock_getres (clock: Int, res: Ptr) = Full [time::clock_getres, No];

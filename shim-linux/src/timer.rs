@@ -1,26 +1,74 @@
-//! Timers that send signals: setitimer(2).
+//! Timers that send signals: setitimer(2), `timer_create(2)`.
 //!
-//! Invariant: `next` is the earliest expiry of all, or [`NEVER`]; it is written under `state`'s lock only. A timer rings when one
-//! of its process's tasks looks, on its way back to ring 3. Locks: `state` is a leaf; a signal is sent after it is let go.
+//! Invariants: `next` is the earliest expiry of all, or [`NEVER`]; it is written under `state`'s lock only. A timer rings when the
+//! sandbox's timers call, or when a task of its process looks on its way back to ring 3, whichever is first. Locks: `state`, then
+//! the queue of the sandbox's timers; a signal is sent after both are let go.
 
 use crate::signal::{Cpu, Info, Origin, Signal};
 use crate::task::Process;
+use alloc::collections::BTreeMap;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
+use litebox_core::errno;
+use litebox_core::error::Result;
+use litebox_core::event::timerfd::WhichClock;
 use litebox_core::platform::Platform;
+use litebox_core::quota::Charge;
 use litebox_core::sync::Mutex;
-use litebox_core::time::Setting;
+use litebox_core::time::{Expire, Setting, Ticket};
 
 /// A [`Timers::next`] that does not come.
 const NEVER: u64 = u64::MAX;
+/// Timers that a process may have.
+const MAX: usize = 4096;
+/// What one is charged.
+const COST: u64 = 256;
+
+/// Whom an expiry is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notify {
+    /// Nobody.
+    None,
+    /// The process, or one of its threads, by this signal with this value.
+    Signal { signal: Signal, value: u64, thread: Option<u32> },
+}
+
+/// A timer of `timer_create(2)`.
+struct Timer {
+    clock: WhichClock,
+    notify: Notify,
+    setting: Setting,
+    /// Expiries while the last signal still waited.
+    missed: u64,
+    /// What the last signal said of those.
+    overrun: u64,
+    _charge: Charge,
+}
+
+#[derive(Default)]
+struct State {
+    /// `ITIMER_REAL`.
+    real: Setting,
+    timers: BTreeMap<u32, Timer>,
+    last_id: u32,
+    ticket: Option<Ticket>,
+}
+
+impl State {
+    fn next(&self) -> Option<Duration> {
+        let all = self.timers.values().map(|timer| timer.setting).chain([self.real]);
+        all.filter_map(|setting| setting.at).min()
+    }
+}
 
 /// The timers of a process.
 pub(crate) struct Timers<P: Platform> {
     /// Nanoseconds of the monotonic clock.
     next: AtomicU64,
-    /// `ITIMER_REAL`.
-    state: Mutex<P, Setting>,
+    state: Mutex<P, State>,
 }
 
 impl<P: Platform> fmt::Debug for Timers<P> {
@@ -32,25 +80,12 @@ impl<P: Platform> fmt::Debug for Timers<P> {
 impl<P: Platform> Timers<P> {
     /// None is set.
     pub(crate) fn new() -> Self {
-        Self { next: AtomicU64::new(NEVER), state: Mutex::<P, _>::new(Setting::default()) }
+        Self { next: AtomicU64::new(NEVER), state: Mutex::<P, _>::new(State::default()) }
     }
 
     /// The timer of real time.
     pub(crate) fn real(&self) -> Setting {
-        *self.state.lock()
-    }
-
-    /// Sets the timer of real time; gives what it was.
-    pub(crate) fn set_real(&self, new: Setting) -> Setting {
-        let mut state = self.state.lock();
-        let old = core::mem::replace(&mut *state, new);
-        self.note(&state);
-        old
-    }
-
-    fn note(&self, state: &Setting) {
-        let next = state.at.map_or(NEVER, |at| u64::try_from(at.as_nanos()).unwrap_or(NEVER));
-        self.next.store(next, Ordering::Release);
+        self.state.lock().real
     }
 
     /// Whether one has expired. Cheap: asked after every call.
@@ -58,24 +93,142 @@ impl<P: Platform> Timers<P> {
         let next = self.next.load(Ordering::Acquire);
         next != NEVER && P::monotonic() >= Duration::from_nanos(next)
     }
+}
+
+impl<P: Cpu> Timers<P> {
+    /// Changes `process`'s timers and has the host call for the first to expire.
+    fn change<T>(&self, process: &Arc<Process<P>>, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock();
+        let result = change(&mut state);
+        self.note(process, &mut state);
+        result
+    }
+
+    fn note(&self, process: &Arc<Process<P>>, state: &mut State) {
+        let timers = process.sandbox().shared().timers();
+        if let Some(ticket) = state.ticket.take() {
+            timers.cancel(ticket);
+        }
+        let next = state.next();
+        self.next.store(next.map_or(NEVER, |at| u64::try_from(at.as_nanos()).unwrap_or(NEVER)), Ordering::Release);
+        if let Some(at) = next {
+            let process: Weak<dyn Expire> = Arc::downgrade(process) as Weak<dyn Expire>;
+            // One that finds no room rings when a task looks.
+            state.ticket = timers.set(at, process).ok();
+        }
+    }
+
+    /// Sets the timer of real time; gives what it was.
+    pub(crate) fn set_real(&self, process: &Arc<Process<P>>, new: Setting) -> Setting {
+        self.change(process, |state| core::mem::replace(&mut state.real, new))
+    }
+
+    /// Makes a timer that is off; its id. Without `notify` it sends `SIGALRM` with its id.
+    ///
+    /// # Errors
+    /// `AGAIN`: too many. `NOMEM`.
+    pub(crate) fn create(&self, process: &Process<P>, clock: WhichClock, notify: Option<Notify>) -> Result<u32> {
+        let charge = process.sandbox().quota().charge(COST)?;
+        let mut state = self.state.lock();
+        if state.timers.len() >= MAX {
+            return Err(errno!(AGAIN, "too many timers"));
+        }
+        let mut id = state.last_id;
+        while state.timers.contains_key(&id) {
+            id = id.wrapping_add(1) & 0x7fff_ffff;
+        }
+        state.last_id = id.wrapping_add(1) & 0x7fff_ffff;
+        let default = Notify::Signal { signal: Signal::ALRM, value: u64::from(id), thread: None };
+        let (notify, setting) = (notify.unwrap_or(default), Setting::default());
+        state.timers.insert(id, Timer { clock, notify, setting, missed: 0, overrun: 0, _charge: charge });
+        Ok(id)
+    }
+
+    /// The clock and the setting of timer `id`.
+    ///
+    /// # Errors
+    /// `INVAL`: there is none.
+    pub(crate) fn get(&self, id: u32) -> Result<(WhichClock, Setting)> {
+        let state = self.state.lock();
+        state.timers.get(&id).map(|timer| (timer.clock, timer.setting)).ok_or(errno!(INVAL, "no such timer"))
+    }
+
+    /// Sets timer `id`; gives what it was.
+    ///
+    /// # Errors
+    /// `INVAL`: there is none.
+    pub(crate) fn set(&self, process: &Arc<Process<P>>, id: u32, new: Setting) -> Result<Setting> {
+        self.change(process, |state| {
+            let timer = state.timers.get_mut(&id).ok_or(errno!(INVAL, "no such timer"))?;
+            (timer.missed, timer.overrun) = (0, 0);
+            Ok(core::mem::replace(&mut timer.setting, new))
+        })
+    }
+
+    /// How many expiries the last signal of timer `id` stood for, beside its own.
+    ///
+    /// # Errors
+    /// `INVAL`: there is none.
+    pub(crate) fn overrun(&self, id: u32) -> Result<u64> {
+        self.state.lock().timers.get(&id).map(|timer| timer.overrun).ok_or(errno!(INVAL, "no such timer"))
+    }
+
+    /// Ends timer `id`.
+    ///
+    /// # Errors
+    /// `INVAL`: there is none.
+    pub(crate) fn delete(&self, process: &Arc<Process<P>>, id: u32) -> Result<()> {
+        self.change(process, |state| state.timers.remove(&id).map(drop)).ok_or(errno!(INVAL, "no such timer"))
+    }
+
+    /// Ends all timers of `timer_create(2)`, as execve(2) does.
+    pub(crate) fn delete_all(&self, process: &Arc<Process<P>>) {
+        let gone = self.change(process, |state| core::mem::take(&mut state.timers));
+        drop(gone);
+    }
 
     /// Sends `process` the signals of what has expired.
-    pub(crate) fn ring(&self, process: &Process<P>)
-    where
-        P: Cpu,
-    {
+    pub(crate) fn ring(&self, process: &Process<P>) {
         if !self.is_due() {
             return;
         }
-        let times = {
-            let mut state = self.state.lock();
-            let times = state.expire(P::monotonic());
-            self.note(&state);
-            times
-        };
-        if times > 0 {
-            // A standard signal never finds the queue full.
-            let _ = process.send(Info::new(Signal::ALRM, Info::SI_KERNEL, Origin::None));
+        let Some(me) = process.sandbox().process(process.pid()) else { return };
+        let (now, waiting) = (P::monotonic(), process.pending());
+        let mut signals: Vec<(Info, Option<u32>)> = Vec::new();
+        self.change(&me, |state| {
+            if state.real.expire(now) > 0 {
+                signals.push((Info::new(Signal::ALRM, Info::SI_KERNEL, Origin::None), None));
+            }
+            for (id, timer) in &mut state.timers {
+                let times = timer.setting.expire(now);
+                if times == 0 {
+                    continue;
+                }
+                timer.missed = timer.missed.saturating_add(times);
+                let Notify::Signal { signal, value, thread } = timer.notify else { continue };
+                // One signal of a timer waits at a time; what is missed meanwhile is counted.
+                if waiting.contains(signal) {
+                    continue;
+                }
+                timer.overrun = core::mem::take(&mut timer.missed).saturating_sub(1);
+                let overrun = u32::try_from(timer.overrun).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs());
+                // The same places in `siginfo_t`: the timer's id and its overrun.
+                let origin = Origin::Process { pid: i32::try_from(*id).unwrap_or_default(), uid: overrun, value };
+                signals.push((Info::new(signal, Info::SI_TIMER, origin), thread));
+            }
+        });
+        for (info, thread) in signals {
+            // A signal that finds the queue full is lost, as in Linux.
+            let _ = match thread {
+                None => process.send(info),
+                Some(tid) => process.task(tid).map_or(Ok(()), |task| process.send_to(&task, info)),
+            };
         }
+    }
+}
+
+impl<P: Cpu> Expire for Process<P> {
+    fn expire(&self) {
+        self.timers().ring(self);
     }
 }

@@ -1,13 +1,17 @@
-//! setitimer(2), getitimer(2), alarm(2).
+//! setitimer(2), getitimer(2), alarm(2), `timer_create(2)`.
 
+use super::event::{put_setting, take_setting};
 use super::{put, take};
-use crate::args::{Count, Int, Ptr};
-use crate::signal::Cpu;
+use crate::args::{Count, Flags, Int, Ptr};
+use crate::signal::{Cpu, Signal};
 use crate::task::Task;
+use crate::timer::Notify;
+use alloc::sync::Arc;
 use core::time::Duration;
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
+use litebox_core::event::timerfd::WhichClock;
 use litebox_core::mm::GuestAddr;
 use litebox_core::time::Setting;
 
@@ -59,16 +63,86 @@ pub(crate) fn setitimer<P: Cpu>(task: &mut Task<P>, which: Int, new: Ptr, old: P
     let [every, every_micros, value, value_micros] = new;
     let (value, every) = (decode(value, value_micros)?, decode(every, every_micros)?);
     check(which)?;
-    let before = task.process().timers().set_real(after::<P>(value, every));
+    let before = task.process().timers().set_real(task.process(), after::<P>(value, every));
     if old.0 == GuestAddr::default() { Ok(()) } else { write::<P>(old.0, before) }
 }
 
 pub(crate) fn alarm<P: Cpu>(task: &mut Task<P>, seconds: Count) -> Result<u64> {
     let new = after::<P>(Duration::from_secs(u64::from(seconds.0)), Duration::ZERO);
-    let left = task.process().timers().set_real(new).left(P::monotonic());
+    let left = task.process().timers().set_real(task.process(), new).left(P::monotonic());
     // To the nearest second, but an alarm that is set is not 0.
     let whole = left.saturating_add(Duration::from_millis(500)).as_secs();
     Ok(if left.is_zero() { 0 } else { whole.max(1) })
+}
+
+/// `struct sigevent`: a value, a signal, how to tell, and a thread.
+const SIGEVENT: usize = size_of::<raw::sigevent>();
+const _: () = assert!(SIGEVENT == 64);
+
+/// Whom a timer tells.
+fn notify<P: Cpu>(task: &Task<P>, addr: GuestAddr) -> Result<Notify> {
+    let [value, kind, thread, ..] = take::<P, [u64; 8], SIGEVENT>(addr)?;
+    let [a, b, c, d, how @ ..] = kind.to_le_bytes();
+    let (signal, how) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes(how));
+    if how == raw::SIGEV_NONE {
+        return Ok(Notify::None);
+    }
+    let thread = match how {
+        raw::SIGEV_SIGNAL | raw::SIGEV_THREAD => None,
+        raw::SIGEV_THREAD_ID => {
+            let tid = u32::try_from(thread & u64::from(u32::MAX)).unwrap_or_default();
+            task.process().task(tid).ok_or(errno!(INVAL, "no thread of the process"))?;
+            Some(tid)
+        }
+        _ => return Err(errno!(INVAL, "unknown way to tell")),
+    };
+    let signal = Signal::new(u64::from(signal)).ok_or(errno!(INVAL, "no such signal"))?;
+    Ok(Notify::Signal { signal, value, thread })
+}
+
+pub(crate) fn timer_create<P: Cpu>(task: &mut Task<P>, clock: Int, event: Ptr, id: Ptr) -> Result<()> {
+    let clock = match u32::try_from(clock.0) {
+        Ok(raw::CLOCK_REALTIME | raw::CLOCK_TAI) => WhichClock::Real,
+        Ok(raw::CLOCK_MONOTONIC | raw::CLOCK_BOOTTIME) => WhichClock::Monotonic,
+        Ok(raw::CLOCK_REALTIME_ALARM | raw::CLOCK_BOOTTIME_ALARM) => return Err(errno!(PERM, "nothing here wakes the machine")),
+        _ => return Err(errno!(INVAL, "no such clock, or one of processor time")),
+    };
+    let notify = if event.0 == GuestAddr::default() { None } else { Some(notify(task, event.0)?) };
+    let process = Arc::clone(task.process());
+    let new = process.timers().create(&process, clock, notify)?;
+    put::<P, 4>(id.0, &new).inspect_err(|_| {
+        // It is there, and nobody knows its id.
+        let _ = process.timers().delete(&process, new);
+    })
+}
+
+/// A timer's id; no negative one is any.
+fn id(id: Int) -> u32 {
+    u32::try_from(id.0).unwrap_or(u32::MAX)
+}
+
+pub(crate) fn timer_settime<P: Cpu>(task: &mut Task<P>, timer: Int, flags: Flags, new: Ptr, old: Ptr) -> Result<()> {
+    let process = task.process();
+    let clock = process.timers().get(id(timer)).map(|(clock, _)| clock);
+    // A bad setting comes before a bad timer.
+    let which = clock.as_ref().copied().unwrap_or(WhichClock::Monotonic);
+    let new = take_setting::<P>(new.0, flags.0 & raw::TIMER_ABSTIME != 0, which)?;
+    clock?;
+    let before = process.timers().set(process, id(timer), new)?;
+    if old.0 == GuestAddr::default() { Ok(()) } else { put_setting::<P>(old.0, before) }
+}
+
+pub(crate) fn timer_gettime<P: Cpu>(task: &mut Task<P>, timer: Int, now: Ptr) -> Result<()> {
+    let (_, setting) = task.process().timers().get(id(timer))?;
+    put_setting::<P>(now.0, setting)
+}
+
+pub(crate) fn timer_getoverrun<P: Cpu>(task: &mut Task<P>, timer: Int) -> Result<u64> {
+    Ok(task.process().timers().overrun(id(timer))?.min(u64::from(i32::MAX.unsigned_abs())))
+}
+
+pub(crate) fn timer_delete<P: Cpu>(task: &mut Task<P>, timer: Int) -> Result<()> {
+    task.process().timers().delete(task.process(), id(timer))
 }
 
 #[cfg(test)]

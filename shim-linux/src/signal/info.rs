@@ -67,6 +67,8 @@ impl Info {
     pub const SI_KERNEL: i32 = 0x80;
     /// Sent by tgkill(2).
     pub const SI_TKILL: i32 = -6;
+    /// Sent by a timer of `timer_create(2)`.
+    pub const SI_TIMER: i32 = -2;
 
     /// A signal without `si_errno`.
     #[must_use]

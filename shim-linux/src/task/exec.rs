@@ -31,6 +31,7 @@ impl<P: Cpu> Task<P> {
         *process.fs.lock() = Arc::clone(&self.fs);
         self.files().close_on_exec();
         process.own_actions();
+        process.timers().delete_all(&process);
         self.stack = AltStack::default();
         self.saved_mask = None;
         self.shared.set_name(prepared.name);

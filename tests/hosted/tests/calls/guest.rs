@@ -7,7 +7,7 @@ use litebox_core::fs::path::FsContext;
 use litebox_core::fs::types::{DeviceId, Gid, Mode, NewNode, Uid};
 use litebox_core::mm::{AddressSpace, GuestAddr, MapRequest, PageRange, Place, Prot};
 use litebox_core::quota::Quota;
-use litebox_platform_hosted::{Hosted, enter};
+use litebox_platform_hosted::{Hosted, Interrupter, enter};
 use litebox_shim_linux::regs::Regs;
 use litebox_shim_linux::task::{Ids, Process, Sandbox, Task};
 use std::sync::Arc;
@@ -48,6 +48,11 @@ impl Guest {
         mm.map(MapRequest::anonymous(BYTES, Prot::READ | Prot::WRITE).at(Place::Fixed(range.start()))).unwrap();
         let task = Task::first(process, Arc::clone(&mm)).unwrap();
         Self { task, mm, top: MEMORY }
+    }
+
+    /// Makes this thread its carrier, which others can wake.
+    pub(crate) fn begin(&mut self) {
+        self.task.begin(Interrupter::current());
     }
 
     /// Makes a call; the registers after it.

@@ -8,4 +8,5 @@ mod locks;
 mod names;
 mod pipe;
 mod poll;
+mod timer;
 mod transfer;
