@@ -409,14 +409,14 @@ syscalls! {
     279 move_pages () = None [NOSYS, "not supported yet"];
     280 utimensat (dir: DirFd, path: Path, times: Ptr, flags: Flags) = Full [attributes::utimensat, No];
     281 epoll_pwait (fd: Fd, events: Ptr, max: Int, timeout: Int, mask: Ptr, size: Len) = Full [event::epoll_pwait, No];
-    282 signalfd () = None [NOSYS, "not supported yet"];
+    282 signalfd (fd: Fd, mask: Ptr, size: Len) = Partial [event::signalfd, No, "gives signals of the process that made it, not of its threads"];
     283 timerfd_create (clock: Int, flags: Flags) = Partial [event::timerfd_create, No, "CLOCK_REALTIME_ALARM and CLOCK_BOOTTIME_ALARM are EPERM"];
     284 eventfd (count: Count) = Full [event::eventfd, No];
     285 fallocate (fd: Fd, mode: Flags, offset: Offset, len: Offset) = Partial [transfer::fallocate, No, "FALLOC_FL_KEEP_SIZE reserves nothing past the end; other modes than that and FALLOC_FL_PUNCH_HOLE are EOPNOTSUPP"];
     286 timerfd_settime (fd: Fd, flags: Flags, new: Ptr, old: Ptr) = Partial [event::timerfd_settime, No, "TFD_TIMER_CANCEL_ON_SET has no effect; a change of the real-time clock does not move a timer"];
     287 timerfd_gettime (fd: Fd, now: Ptr) = Full [event::timerfd_gettime, No];
     288 accept4 () = None [NOSYS, "not supported yet"];
-    289 signalfd4 () = None [NOSYS, "not supported yet"];
+    289 signalfd4 (fd: Fd, mask: Ptr, size: Len, flags: Flags) = Partial [event::signalfd4, No, "gives signals of the process that made it, not of its threads"];
     290 eventfd2 (count: Count, flags: Flags) = Full [event::eventfd2, No];
     291 epoll_create1 (flags: Flags) = Full [event::epoll_create1, No];
     292 dup3 (old: Fd, new: Fd, flags: Flags) = Full [files::dup3, No];
@@ -476,7 +476,7 @@ syscalls! {
     434 pidfd_open (pid: Pid, flags: Flags) = Partial [pidfd::pidfd_open, No, "PIDFD_THREAD is EINVAL"];
     435 clone3 (args: Ptr, size: Len) = Partial [process::clone3, Always, "namespaces and set_tid are EPERM, CLONE_INTO_CGROUP is EOPNOTSUPP"];
     436 close_range (first: Count, last: Count, flags: Flags) = Full [fcntl::close_range, No];
-    437 openat2 (dir: DirFd, path: Path, how: Ptr, size: Len) = None [NOSYS, "not supported yet"];
+    437 openat2 (dir: DirFd, path: Path, how: Ptr, size: Len) = Partial [files::openat2, IfAsked, "RESOLVE_CACHED has no effect"];
     438 pidfd_getfd () = None [NOSYS, "not supported yet"];
     439 faccessat2 (dir: DirFd, path: Path, mode: Int, flags: Flags) = Full [attributes::faccessat2, No];
     440 process_madvise () = None [NOSYS, "not supported yet"];

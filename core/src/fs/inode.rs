@@ -100,6 +100,10 @@ pub trait Inode<P: Platform>: Any + Send + Sync + fmt::Debug {
     fn volatile(&self) -> bool {
         false
     }
+    /// Whether `name` leads to `child` as it did; asked before a remembered name is used.
+    fn is_still(&self, _name: Name<'_>, _child: &InodeRef<P>) -> bool {
+        true
+    }
     /// Makes a file; `EXIST` if the name is taken.
     fn create(&self, _name: Name<'_>, _what: Special, _new: NewNode) -> Result<InodeRef<P>> {
         Err(errno!(PERM, "no files can be made here"))
@@ -135,6 +139,11 @@ pub trait Inode<P: Platform>: Any + Send + Sync + fmt::Debug {
     /// Gives entries from `cookie` (0 is the start) to `sink` until it has no room; returns the cookie to go on with.
     fn read_dir(&self, _cookie: u64, _sink: &mut DirSink<'_>) -> Result<u64> {
         Err(errno!(NOTDIR))
+    }
+
+    /// Whether a page of it was ever asked for, to be mapped; if not, a truncation need not look for mappings.
+    fn was_mapped(&self) -> bool {
+        true
     }
 
     /// A symbolic link's target, as `_who` sees it.

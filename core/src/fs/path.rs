@@ -27,6 +27,14 @@ bitflags! {
         const EMPTY = 1 << 2;
         /// Follow no symbolic link at all (`RESOLVE_NO_SYMLINKS`).
         const NO_SYMLINKS = 1 << 3;
+        /// Follow no link of /proc that leads to a thing (`RESOLVE_NO_MAGICLINKS`).
+        const NO_MAGIC_LINKS = 1 << 4;
+        /// Stay in the mount of the base (`RESOLVE_NO_XDEV`).
+        const NO_XDEV = 1 << 5;
+        /// Stay below the base: what would leave it is `XDEV` (`RESOLVE_BENEATH`).
+        const BENEATH = 1 << 6;
+        /// The base is the root (`RESOLVE_IN_ROOT`).
+        const IN_ROOT = 1 << 7;
     }
 }
 
@@ -65,13 +73,13 @@ impl<P: Platform> FsContext<P> {
     /// Paths of the current working directory, on behalf of `credentials`.
     #[must_use]
     pub fn at_cwd<'a>(&'a self, credentials: &'a Credentials) -> At<'a, P> {
-        At { fs: self, credentials, base: &self.cwd }
+        At { fs: self, credentials, base: &self.cwd, limits: Resolve::empty() }
     }
 
     /// Paths relative to `base`, on behalf of `credentials`.
     #[must_use]
     pub fn at<'a>(&'a self, credentials: &'a Credentials, base: &'a Arc<Dentry<P>>) -> At<'a, P> {
-        At { fs: self, credentials, base }
+        At { fs: self, credentials, base, limits: Resolve::empty() }
     }
 
     /// The path of `place` as this context sees it. See getcwd(2).
@@ -89,6 +97,8 @@ pub struct At<'a, P: Platform> {
     pub(super) fs: &'a FsContext<P>,
     pub(super) credentials: &'a Credentials,
     pub(super) base: &'a Arc<Dentry<P>>,
+    /// What holds for all walks.
+    limits: Resolve,
 }
 
 impl<P: Platform> Clone for At<'_, P> {
@@ -176,6 +186,12 @@ impl<'a, P: Platform> At<'a, P> {
         Self { base: base.unwrap_or(&self.fs.cwd), ..self }
     }
 
+    /// The same within `limits`. See openat2(2).
+    #[must_use]
+    pub fn within(self, limits: Resolve) -> Self {
+        Self { limits, ..self }
+    }
+
     /// The same on behalf of somebody else.
     #[must_use]
     pub fn on_behalf_of(self, credentials: &'a Credentials) -> Self {
@@ -196,7 +212,7 @@ impl<P: Platform> At<'_, P> {
         loop {
             let place = match self.walk_to_last(&mut steps, &mut here, how)? {
                 Last::Here { .. } => here,
-                Last::Above => self.above(&here),
+                Last::Above => self.above(&here)?,
                 Last::Name { at, slash } => {
                     let child = self.step(&here, steps.name(&at)?)?;
                     if child.inode().kind() == FileKind::Symlink && (slash || how.contains(Resolve::FOLLOW)) {
@@ -221,8 +237,28 @@ impl<P: Platform> At<'_, P> {
         if path.is_empty() {
             return Err(errno!(NOENT, "the path is empty"));
         }
-        let base = if path.first() == Some(&b'/') { &self.fs.root } else { self.base };
+        let base = if path.first() == Some(&b'/') { self.root()? } else { self.base };
         Ok((Steps::new(path)?, Arc::clone(base)))
+    }
+
+    /// Where absolute paths start.
+    fn root(&self) -> Result<&Arc<Dentry<P>>> {
+        if self.limits.contains(Resolve::BENEATH) {
+            return Err(errno!(XDEV, "an absolute path leaves the base"));
+        }
+        if self.limits.contains(Resolve::IN_ROOT) {
+            return Ok(self.base);
+        }
+        self.same_mount(self.base, &self.fs.root)?;
+        Ok(&self.fs.root)
+    }
+
+    /// `XDEV` if a step from one place to the other leaves the mount that it must stay in.
+    fn same_mount(&self, from: &Arc<Dentry<P>>, to: &Arc<Dentry<P>>) -> Result<()> {
+        if self.limits.contains(Resolve::NO_XDEV) && !Arc::ptr_eq(from.mount(), to.mount()) {
+            return Err(errno!(XDEV, "another mount"));
+        }
+        Ok(())
     }
 
     /// Walks all components but the last, following links on the way; `here` becomes the directory that has the last one.
@@ -236,7 +272,7 @@ impl<P: Platform> At<'_, P> {
                 match (up, last) {
                     (false, false) => {}
                     (false, true) => return Ok(Last::Here { dot: true }),
-                    (true, false) => *here = self.above(here),
+                    (true, false) => *here = self.above(here)?,
                     (true, true) => return Ok(Last::Above),
                 }
                 continue;
@@ -265,7 +301,9 @@ impl<P: Platform> At<'_, P> {
         if fresh && child.is_dir() && child.inode().read_only() {
             self.fs.namespace.keep(&child);
         }
-        Ok(child.top())
+        let child = child.top();
+        self.same_mount(here, &child)?;
+        Ok(child)
     }
 
     /// Goes on at the target of `link`, which lies in `here`.
@@ -277,11 +315,19 @@ impl<P: Platform> At<'_, P> {
         how: Resolve,
     ) -> Result<()> {
         steps.links = steps.links.saturating_add(1);
-        if steps.links > SYMLINKS_MAX || how.contains(Resolve::NO_SYMLINKS) {
+        if steps.links > SYMLINKS_MAX || (how | self.limits).contains(Resolve::NO_SYMLINKS) {
             return Err(errno!(LOOP, "too many symbolic links"));
         }
         if let Some(target) = link.inode().jump(self.credentials.asker) {
-            *here = target?;
+            if self.limits.contains(Resolve::NO_MAGIC_LINKS) {
+                return Err(errno!(LOOP, "a link that leads to a thing"));
+            }
+            if self.limits.intersects(Resolve::BENEATH | Resolve::IN_ROOT) {
+                return Err(errno!(XDEV, "a link that leads to a thing leaves the base"));
+            }
+            let target = target?;
+            self.same_mount(here, &target)?;
+            *here = target;
             return Ok(());
         }
         let target = link.inode().readlink(self.credentials.asker)?;
@@ -289,17 +335,30 @@ impl<P: Platform> At<'_, P> {
             return Err(errno!(NOENT, "a link leads nowhere"));
         }
         if target.first() == Some(&b'/') {
-            *here = Arc::clone(&self.fs.root);
+            *here = Arc::clone(self.root()?);
         }
         steps.substitute(target)
     }
 
     /// What `..` means at `here`.
-    pub(super) fn above(&self, here: &Arc<Dentry<P>>) -> Arc<Dentry<P>> {
-        if Arc::ptr_eq(here, &self.fs.root) {
-            return Arc::clone(here);
+    ///
+    /// # Errors
+    /// `XDEV`: it leaves what a walk must stay in.
+    pub(super) fn above(&self, here: &Arc<Dentry<P>>) -> Result<Arc<Dentry<P>>> {
+        if Arc::ptr_eq(here, self.base) {
+            if self.limits.contains(Resolve::BENEATH) {
+                return Err(errno!(XDEV, "above the base"));
+            }
+            if self.limits.contains(Resolve::IN_ROOT) {
+                return Ok(Arc::clone(here));
+            }
         }
-        here.above().map_or_else(|| Arc::clone(here), Dentry::top)
+        if Arc::ptr_eq(here, &self.fs.root) {
+            return Ok(Arc::clone(here));
+        }
+        let above = here.above().map_or_else(|| Arc::clone(here), Dentry::top);
+        self.same_mount(here, &above)?;
+        Ok(above)
     }
 
     fn may_search(&self, dir: &Arc<Dentry<P>>) -> Result<()> {

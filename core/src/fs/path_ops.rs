@@ -35,7 +35,7 @@ impl<P: Platform> At<'_, P> {
             let place = match self.walk_to_last(&mut steps, &mut here, Resolve::empty())? {
                 Last::Here { .. } | Last::Above if exclusive => return Err(errno!(EXIST)),
                 Last::Here { .. } => Arc::clone(&here),
-                Last::Above => self.above(&here),
+                Last::Above => self.above(&here)?,
                 Last::Name { slash: true, .. } if create => return Err(errno!(ISDIR, "a slash follows the name")),
                 Last::Name { at, slash } => {
                     let name = steps.name(&at)?;

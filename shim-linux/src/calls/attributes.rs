@@ -185,9 +185,22 @@ pub(crate) fn utime<P: Cpu>(task: &mut Task<P>, name: Path, at: Ptr) -> Result<(
     change_at(task, CWD, name, Flags(0), |_| Ok(change))
 }
 
-/// Has mappings of `place` show its pages anew from byte `size` on, after it was made shorter.
+/// Has all mappings of `place` show its pages anew from byte `size` on, after it was made shorter.
 pub(super) fn forget_pages<P: Cpu>(task: &Task<P>, place: &Dentry<P>, size: u64) {
-    task.mm().forget(inode_owner(place.inode()), size.div_ceil(PAGE_SIZE_U64));
+    if !place.inode().was_mapped() {
+        return;
+    }
+    let (owner, from) = (inode_owner(place.inode()), size.div_ceil(PAGE_SIZE_U64));
+    task.mm().forget(owner, from);
+    let mut next = 0;
+    while let Some(process) = task.sandbox().next_process(next) {
+        next = process.pid().saturating_add(1);
+        if let Some(mm) = process.running().get().and_then(|exec| exec.mm.upgrade()) {
+            if !Arc::ptr_eq(&mm, task.mm()) {
+                mm.forget(owner, from);
+            }
+        }
+    }
 }
 
 fn length(length: Offset) -> Result<u64> {

@@ -1,4 +1,4 @@
-//! `eventfd(2)`, `timerfd_create(2)`, `epoll_create(2)`, `epoll_ctl(2)`, `epoll_wait(2)`.
+//! `eventfd(2)`, `timerfd_create(2)`, `signalfd(2)`, `epoll_create(2)`, `epoll_ctl(2)`, `epoll_wait(2)`.
 
 use super::files::{descriptor_flags, file, install, number, open_file, open_flags};
 use super::poll::{Patience, bits, mask, timeout, wanted};
@@ -7,7 +7,7 @@ use super::time::decode;
 use super::{put, take};
 use crate::args::{Count, Fd, Flags, Int, Len, Ptr};
 use crate::signal::{Cpu, SigSet};
-use crate::task::Task;
+use crate::task::{SignalFd, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use linux_raw_sys::general as raw;
@@ -39,6 +39,23 @@ pub(crate) fn eventfd2<P: Cpu>(task: &mut Task<P>, count: Count, flags: Flags) -
 
 pub(crate) fn eventfd<P: Cpu>(task: &mut Task<P>, count: Count) -> Result<u32> {
     eventfd2(task, count, Flags(0))
+}
+
+pub(crate) fn signalfd4<P: Cpu>(task: &mut Task<P>, fd: Fd, mask: Ptr, size: Len, flags: Flags) -> Result<u32> {
+    if flags.0 & !(raw::O_CLOEXEC | raw::O_NONBLOCK) != 0 || size.0 != 8 {
+        return Err(errno!(INVAL, "unknown flags, or a set of another size"));
+    }
+    let wanted = SigSet::from_bits(take::<P, u64, 8>(mask.0)?).blockable();
+    if fd.0 != -1 {
+        SignalFd::change(&*open_file(task, fd)?, wanted)?;
+        return Ok(number(fd.0).0);
+    }
+    let flags = open_flags(flags.0);
+    give(task, SignalFd::open(task.process(), wanted, flags & OFlags::NONBLOCK), flags)
+}
+
+pub(crate) fn signalfd<P: Cpu>(task: &mut Task<P>, fd: Fd, mask: Ptr, size: Len) -> Result<u32> {
+    signalfd4(task, fd, mask, size, Flags(0))
 }
 
 pub(crate) fn timerfd_create<P: Cpu>(task: &mut Task<P>, clock: Int, flags: Flags) -> Result<u32> {

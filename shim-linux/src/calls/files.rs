@@ -1,6 +1,7 @@
 //! Open files: read(2), write(2), lseek(2), open(2), openat2(2), close(2), dup(2).
 
 use super::attributes::forget_pages;
+use super::take;
 use crate::args::{DirFd, Fd, Flags, Int, Len, Mode, Offset, Path, Ptr};
 use crate::signal::Cpu;
 use crate::task::Task;
@@ -13,8 +14,9 @@ use litebox_core::fs::dentry::Dentry;
 use litebox_core::fs::fd_table::{Fd as Number, FdFlags};
 use litebox_core::fs::file::File;
 use litebox_core::fs::io::{GuestRange, IoDst, IoSrc};
+use litebox_core::fs::path::Resolve;
 use litebox_core::fs::types::{self, OFlags, SeekFrom};
-use litebox_core::mm::{GuestAddr, UserCStr, UserReader, user};
+use litebox_core::mm::{GuestAddr, UserCStr, UserIn, UserReader, user};
 
 /// Longest path with its NUL.
 const PATH_MAX: usize = 4096;
@@ -80,7 +82,7 @@ pub(super) fn ranges<P: Cpu>(iov: Ptr, count: Len) -> Result<Vec<GuestRange>> {
     let count = usize::try_from(count.0).map_err(|_| errno!(INVAL))?;
     let mut list = Vec::new();
     list.try_reserve_exact(count).map_err(|_| errno!(NOMEM))?;
-    let mut from: UserReader<P> = litebox_core::mm::UserIn::new(iov.0, count.saturating_mul(16)).reader();
+    let mut from: UserReader<P> = UserIn::new(iov.0, count.saturating_mul(16)).reader();
     for _ in 0..count {
         let mut words = [0; 16];
         if from.read(&mut words)? < words.len() {
@@ -196,6 +198,83 @@ pub(crate) fn openat<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, flags: 
     let name = path::<P>(name)?;
     let mode = types::Mode::from_bits_truncate(mode.0);
     let file = with_dir(task, dir, &name, |at| at.open(&name, flags, mode))?;
+    opened(task, file, flags)
+}
+
+/// Flags of openat2(2): what open(2) ignores is an error there.
+const OPEN_KNOWN: u32 = raw::O_ACCMODE
+    | raw::O_CREAT
+    | raw::O_EXCL
+    | raw::O_NOCTTY
+    | raw::O_TRUNC
+    | raw::O_APPEND
+    | raw::O_NONBLOCK
+    | raw::O_SYNC
+    | raw::O_DIRECT
+    | raw::O_LARGEFILE
+    | raw::O_NOATIME
+    | raw::O_CLOEXEC
+    | raw::O_NOFOLLOW
+    | raw::O_PATH
+    | raw::O_TMPFILE;
+
+/// Limits of a walk, by the `RESOLVE_` bits.
+fn limits(bits: u64) -> Result<Resolve> {
+    let mut limits = Resolve::empty();
+    let mut left = bits & !u64::from(raw::RESOLVE_CACHED);
+    for (bit, limit) in [
+        (raw::RESOLVE_NO_XDEV, Resolve::NO_XDEV),
+        (raw::RESOLVE_NO_MAGICLINKS, Resolve::NO_MAGIC_LINKS),
+        (raw::RESOLVE_NO_SYMLINKS, Resolve::NO_SYMLINKS),
+        (raw::RESOLVE_BENEATH, Resolve::BENEATH),
+        (raw::RESOLVE_IN_ROOT, Resolve::IN_ROOT),
+    ] {
+        limits.set(limit, bits & u64::from(bit) != 0);
+        left &= !u64::from(bit);
+    }
+    if left != 0 || limits.contains(Resolve::BENEATH | Resolve::IN_ROOT) {
+        return Err(errno!(INVAL, "unknown limits, or two that exclude each other"));
+    }
+    Ok(limits)
+}
+
+/// `struct open_how`: flags, mode, limits.
+const HOW: usize = size_of::<raw::open_how>();
+const _: () = assert!(HOW == 24);
+
+pub(crate) fn openat2<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, how: Ptr, size: Len) -> Result<u32> {
+    let size = usize::try_from(size.0).map_err(|_| errno!(TOOBIG, "more than is known"))?;
+    if size < HOW {
+        return Err(errno!(INVAL, "of another size"));
+    }
+    let [bits, mode, resolve] = take::<P, [u64; 3], HOW>(how.0)?;
+    if size > HOW {
+        let rest = size.checked_sub(HOW).filter(|_| size <= PATH_MAX).ok_or(errno!(TOOBIG, "more than is known"))?;
+        let rest = UserIn::new(how.0.plus(24)?, rest).to_vec::<P>(PATH_MAX)?;
+        if rest.iter().any(|byte| *byte != 0) {
+            return Err(errno!(TOOBIG, "more than is known"));
+        }
+    }
+    let bits = u32::try_from(bits).ok().filter(|bits| bits & !OPEN_KNOWN == 0).ok_or(errno!(INVAL, "unknown flags"))?;
+    let limits = limits(resolve)?;
+    let makes = bits & (raw::O_CREAT | (raw::O_TMPFILE & !raw::O_DIRECTORY)) != 0;
+    let mode = u32::try_from(mode).ok().filter(|mode| mode & !0o7777 == 0 && (makes || *mode == 0));
+    let mode = mode.ok_or(errno!(INVAL, "a mode for what is not made"))?;
+    let path_only = raw::O_PATH | raw::O_DIRECTORY | raw::O_NOFOLLOW | raw::O_CLOEXEC;
+    if bits & raw::O_PATH != 0 && bits & !path_only != 0 {
+        return Err(errno!(INVAL, "a handle on a place has no other flags"));
+    }
+    let name = path::<P>(name)?;
+    let (flags, mode) = (open_flags(bits), types::Mode::from_bits_truncate(mode));
+    // In a base as the root, an absolute path starts at the base too.
+    let base = if limits.contains(Resolve::IN_ROOT) { dir_of(task, dir, b".")? } else { dir_of(task, dir, &name)? };
+    let (fs, credentials) = (task.fs(), task.credentials());
+    let file = fs.at_cwd(&credentials).relative_to(base.as_ref()).within(limits).open(&name, flags, mode)?;
+    opened(task, file, flags)
+}
+
+/// Gives a file that was just opened a number.
+fn opened<P: Cpu>(task: &Task<P>, file: Arc<File<P>>, flags: OFlags) -> Result<u32> {
     if flags.contains(OFlags::TRUNC) {
         forget_pages(task, file.place(), 0);
     }

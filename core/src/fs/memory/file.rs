@@ -15,6 +15,7 @@ use crate::{errno, error::Result};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// A page's charge: itself, and its place in the map.
 const PAGE_COST: u64 = PAGE_SIZE_U64 + 64;
@@ -37,6 +38,7 @@ pub(super) struct Content<P: Platform> {
     quota: Arc<Quota>,
     pages: Mutex<P, Pages<P>>,
     appends: Mutex<P, ()>,
+    mapped: AtomicBool,
 }
 
 /// Page number, offset in the page, and bytes from there to the page's end.
@@ -74,6 +76,7 @@ impl<P: Platform> Content<P> {
             quota: Arc::clone(quota),
             pages: Mutex::<P, _>::new(Pages { map: BTreeMap::new(), size: 0, seals, writable: 0 }),
             appends: Mutex::<P, _>::new(()),
+            mapped: AtomicBool::new(false),
         }
     }
 
@@ -169,7 +172,13 @@ impl<P: Platform> Content<P> {
         Ok(())
     }
 
+    /// Whether a page was ever handed out for a mapping.
+    pub(super) fn was_mapped(&self) -> bool {
+        self.mapped.load(Ordering::Acquire)
+    }
+
     fn page(&self, index: u64) -> Result<P::Frame> {
+        self.mapped.store(true, Ordering::Release);
         let mut pages = self.pages.lock();
         let start = index.checked_mul(PAGE_SIZE_U64).ok_or(errno!(FAULT, "past the end of the file"))?;
         if start >= pages.size {

@@ -452,6 +452,10 @@ impl<P: Platform> Inode<P> for MemoryNode<P> {
         }
     }
 
+    fn was_mapped(&self) -> bool {
+        if let Body::Regular(content) = &self.body { content.was_mapped() } else { false }
+    }
+
     fn readlink(&self, _who: Asker) -> Result<Vec<u8>> {
         let Body::Symlink(target) = &self.body else { return Err(errno!(INVAL, "not a symbolic link")) };
         let mut copy = Vec::new();

@@ -182,3 +182,28 @@ fn a_set_refuses_what_cannot_be_waited_for() {
     set.guest.fails(errno::EINVAL, nr::__NR_epoll_create, &[0]);
     assert_eq!(set.guest.ok(nr::__NR_epoll_pwait, &[own, events, 1, 5, 0, 0]), 0);
 }
+
+#[test]
+fn signals_are_read_and_polled_for() {
+    let mut guest = Guest::new();
+    guest.begin();
+    let set = guest.words(&[1 << (nr::SIGUSR1 - 1)]);
+    guest.ok(nr::__NR_rt_sigprocmask, &[nr::SIG_BLOCK.into(), set, 0, 8]);
+    let fd = guest.ok(nr::__NR_signalfd4, &[u64::MAX, set, 8, nr::O_NONBLOCK.into()]);
+    let (room, pid) = (guest.room(256), u64::from(guest.task.process().pid()));
+    let poll = guest.words(&[fd | u64::from(nr::POLLIN) << 32]);
+    guest.fails(errno::EAGAIN, nr::__NR_read, &[fd, room, 256]);
+    assert_eq!(guest.ok(nr::__NR_poll, &[poll, 1, 0]), 0);
+    guest.ok(nr::__NR_kill, &[pid, nr::SIGUSR1.into()]);
+    assert_eq!(guest.ok(nr::__NR_poll, &[poll, 1, u64::MAX]), 1);
+    assert_eq!(guest.ok(nr::__NR_read, &[fd, room, 256]), 128);
+    assert_eq!((guest.half(room), u64::from(guest.half(room + 12))), (nr::SIGUSR1, pid));
+    guest.fails(errno::EINVAL, nr::__NR_read, &[fd, room, 127]);
+    guest.ok(nr::__NR_kill, &[pid, nr::SIGUSR1.into()]);
+    let other = guest.words(&[1 << (nr::SIGUSR2 - 1)]);
+    assert_eq!(guest.ok(nr::__NR_signalfd4, &[fd, other, 8, 0]), fd);
+    guest.fails(errno::EAGAIN, nr::__NR_read, &[fd, room, 256]);
+    let event = guest.ok(nr::__NR_eventfd, &[0]);
+    guest.fails(errno::EINVAL, nr::__NR_signalfd4, &[event, other, 8, 0]);
+    guest.fails(errno::EINVAL, nr::__NR_signalfd4, &[u64::MAX, other, 4, 0]);
+}

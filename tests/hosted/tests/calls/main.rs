@@ -6,6 +6,7 @@ mod guest;
 mod ids;
 mod locks;
 mod names;
+mod open;
 mod pipe;
 mod poll;
 mod timer;
