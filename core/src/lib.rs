@@ -29,6 +29,7 @@ pub mod error;
 pub mod event;
 pub mod fs;
 pub mod mm;
+pub mod net;
 pub mod platform;
 pub mod quota;
 pub mod sync;

@@ -1,10 +1,13 @@
-//! What the processes of a sandbox share beside files: locks on those, timers, numbers of what is in no directory.
+//! What the processes of a sandbox share beside files: locks on those, sockets, timers, numbers of what is in no directory.
 
+use crate::signal::Cpu;
+use crate::task::Sandbox;
 use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use litebox_core::fs::locks::FileLocks;
 use litebox_core::fs::types::{DeviceId, InodeId};
+use litebox_core::net::unix::UnixNet;
 use litebox_core::platform::Platform;
 use litebox_core::quota::Quota;
 use litebox_core::sync::Mutex;
@@ -19,6 +22,7 @@ pub(crate) struct Shared<P: Platform> {
     timers: Arc<Timers<P>>,
     nesting: Mutex<P, ()>,
     locks: Arc<FileLocks<P>>,
+    unix: Arc<UnixNet<P>>,
 }
 
 impl<P: Platform> fmt::Debug for Shared<P> {
@@ -31,7 +35,13 @@ impl<P: Platform> Shared<P> {
     /// Nothing yet. What there will be is charged to `quota`.
     pub(crate) fn new(quota: &Arc<Quota>) -> Self {
         let nesting = Mutex::<P, _>::new(());
-        Self { inodes: AtomicU64::new(0), timers: Timers::new(), nesting, locks: FileLocks::new(quota) }
+        Self {
+            inodes: AtomicU64::new(0),
+            timers: Timers::new(),
+            nesting,
+            locks: FileLocks::new(quota),
+            unix: UnixNet::new(quota),
+        }
     }
 
     /// An inode number for a pipe or another thing without a name.
@@ -44,6 +54,11 @@ impl<P: Platform> Shared<P> {
         &self.timers
     }
 
+    /// Sockets.
+    pub(crate) fn unix(&self) -> &Arc<UnixNet<P>> {
+        &self.unix
+    }
+
     /// Locks on files.
     pub(crate) fn locks(&self) -> &Arc<FileLocks<P>> {
         &self.locks
@@ -52,5 +67,12 @@ impl<P: Platform> Shared<P> {
     /// Held by whoever adds an epoll set to another.
     pub(crate) fn nesting(&self) -> &Mutex<P, ()> {
         &self.nesting
+    }
+}
+
+impl<P: Cpu> Sandbox<P> {
+    /// Lets go of all files in flight in sockets, which may hold each other in a circle: its last task has ended.
+    pub fn end_sockets(&self) {
+        self.shared().unix().end();
     }
 }

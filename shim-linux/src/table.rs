@@ -11,8 +11,8 @@
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
-    attributes, dirs, event, fcntl, files, futex, ids, ioctl, limits, map, names, pipe, poll, prctl, sched, signals, sigwait,
-    stat, task, time, timer, transfer,
+    attributes, dirs, event, fcntl, files, futex, ids, ioctl, limits, map, message, names, pipe, poll, prctl, sched, signals,
+    sigwait, socket, stat, task, time, timer, transfer,
 };
 use crate::calls::{exec, kill, pidfd, process, wait};
 use crate::signal::Cpu;
@@ -168,21 +168,21 @@ syscalls! {
      38 setitimer (which: Int, new: Ptr, old: Ptr) = Partial [timer::setitimer, No, "ITIMER_VIRTUAL and ITIMER_PROF are EINVAL"];
      39 getpid () = Full [ids::getpid, No];
      40 sendfile (out: Fd, input: Fd, offset: Ptr, count: Len) = Partial [transfer::sendfile, IfAsked, "copies through a buffer"];
-     41 socket (domain: Int, kind: Int, protocol: Int) = None [NOSYS, "not supported yet"];
-     42 connect (fd: Fd, addr: Ptr, len: Int) = None [NOSYS, "not supported yet"];
-     43 accept (fd: Fd, addr: Ptr, len: Ptr) = None [NOSYS, "not supported yet"];
-     44 sendto (fd: Fd, buf: Ptr, len: Len, flags: Flags, addr: Ptr, addrlen: Int) = None [NOSYS, "not supported yet"];
-     45 recvfrom (fd: Fd, buf: Ptr, len: Len, flags: Flags, addr: Ptr, addrlen: Ptr) = None [NOSYS, "not supported yet"];
-     46 sendmsg (fd: Fd, msg: Ptr, flags: Flags) = None [NOSYS, "not supported yet"];
-     47 recvmsg (fd: Fd, msg: Ptr, flags: Flags) = None [NOSYS, "not supported yet"];
-     48 shutdown (fd: Fd, how: Int) = None [NOSYS, "not supported yet"];
-     49 bind (fd: Fd, addr: Ptr, len: Int) = None [NOSYS, "not supported yet"];
-     50 listen (fd: Fd, backlog: Int) = None [NOSYS, "not supported yet"];
-     51 getsockname (fd: Fd, addr: Ptr, len: Ptr) = None [NOSYS, "not supported yet"];
-     52 getpeername (fd: Fd, addr: Ptr, len: Ptr) = None [NOSYS, "not supported yet"];
-     53 socketpair (domain: Int, kind: Int, protocol: Int, fds: Ptr) = None [NOSYS, "not supported yet"];
-     54 setsockopt (fd: Fd, level: Int, name: Int, value: Ptr, len: Int) = None [NOSYS, "not supported yet"];
-     55 getsockopt (fd: Fd, level: Int, name: Int, value: Ptr, len: Ptr) = None [NOSYS, "not supported yet"];
+     41 socket (domain: Int, kind: Int, protocol: Int) = Partial [socket::socket, No, "AF_UNIX only; others are EAFNOSUPPORT"];
+     42 connect (fd: Fd, addr: Ptr, len: Int) = Full [socket::connect, IfAsked];
+     43 accept (fd: Fd, addr: Ptr, len: Ptr) = Full [socket::accept, IfAsked];
+     44 sendto (fd: Fd, buf: Ptr, len: Len, flags: Flags, addr: Ptr, addrlen: Int) = Partial [message::sendto, IfAsked, "no urgent data; a stream's messages of other senders are kept apart always"];
+     45 recvfrom (fd: Fd, buf: Ptr, len: Len, flags: Flags, addr: Ptr, addrlen: Ptr) = Partial [message::recvfrom, IfAsked, "no urgent data; a stream's messages of other senders are kept apart always"];
+     46 sendmsg (fd: Fd, msg: Ptr, flags: Flags) = Partial [message::sendmsg, IfAsked, "no urgent data; a stream's messages of other senders are kept apart always"];
+     47 recvmsg (fd: Fd, msg: Ptr, flags: Flags) = Partial [message::recvmsg, IfAsked, "no urgent data; a stream's messages of other senders are kept apart always"];
+     48 shutdown (fd: Fd, how: Int) = Full [socket::shutdown, No];
+     49 bind (fd: Fd, addr: Ptr, len: Int) = Full [socket::bind, No];
+     50 listen (fd: Fd, backlog: Int) = Full [socket::listen, No];
+     51 getsockname (fd: Fd, addr: Ptr, len: Ptr) = Full [socket::getsockname, No];
+     52 getpeername (fd: Fd, addr: Ptr, len: Ptr) = Full [socket::getpeername, No];
+     53 socketpair (domain: Int, kind: Int, protocol: Int, fds: Ptr) = Partial [socket::socketpair, No, "AF_UNIX only; others are EAFNOSUPPORT"];
+     54 setsockopt (fd: Fd, level: Int, name: Int, value: Ptr, len: Int) = Partial [socket::setsockopt, No, "SO_PASSCRED, SO_RCVTIMEO, SO_SNDTIMEO; ordinary others are accepted without effect, the rest is ENOPROTOOPT"];
+     55 getsockopt (fd: Fd, level: Int, name: Int, value: Ptr, len: Ptr) = Partial [socket::getsockopt, No, "ordinary options of SOL_SOCKET; the rest is ENOPROTOOPT"];
      56 clone (flags: Word, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) = Partial [process::clone, Always, "namespaces are EPERM"];
      57 fork () = Full [process::fork, Always];
      58 vfork () = Full [process::vfork, Always];
@@ -415,7 +415,7 @@ syscalls! {
     285 fallocate (fd: Fd, mode: Flags, offset: Offset, len: Offset) = Partial [transfer::fallocate, No, "FALLOC_FL_KEEP_SIZE reserves nothing past the end; other modes than that and FALLOC_FL_PUNCH_HOLE are EOPNOTSUPP"];
     286 timerfd_settime (fd: Fd, flags: Flags, new: Ptr, old: Ptr) = Partial [event::timerfd_settime, No, "TFD_TIMER_CANCEL_ON_SET has no effect; a change of the real-time clock does not move a timer"];
     287 timerfd_gettime (fd: Fd, now: Ptr) = Full [event::timerfd_gettime, No];
-    288 accept4 () = None [NOSYS, "not supported yet"];
+    288 accept4 (fd: Fd, addr: Ptr, len: Ptr, flags: Flags) = Full [socket::accept4, IfAsked];
     289 signalfd4 (fd: Fd, mask: Ptr, size: Len, flags: Flags) = Partial [event::signalfd4, No, "gives signals of the process that made it, not of its threads"];
     290 eventfd2 (count: Count, flags: Flags) = Full [event::eventfd2, No];
     291 epoll_create1 (flags: Flags) = Full [event::epoll_create1, No];
@@ -426,7 +426,7 @@ syscalls! {
     296 pwritev (fd: Fd, iov: Ptr, iovcnt: Len, low: Offset, high: Word) = Full [transfer::pwritev, IfAsked];
     297 rt_tgsigqueueinfo (pid: Pid, tid: Pid, sig: Sig, info: Ptr) = Full [kill::rt_tgsigqueueinfo, No];
     298 perf_event_open () = None [NOSYS, "a sandbox has no hardware counters"];
-    299 recvmmsg () = None [NOSYS, "not supported yet"];
+    299 recvmmsg (fd: Fd, msgs: Ptr, count: Count, flags: Flags, timeout: Ptr) = Partial [message::recvmmsg, IfAsked, "no urgent data; a stream's messages of other senders are kept apart always"];
     300 fanotify_init () = None [NOSYS, "not supported yet"];
     301 fanotify_mark () = None [NOSYS, "not supported yet"];
     302 prlimit64 (pid: Pid, resource: Count, new: Ptr, old: Ptr) = Partial [limits::prlimit64, No, "kept; RLIMIT_STACK and the argument limit are enforced"];
@@ -434,7 +434,7 @@ syscalls! {
     304 open_by_handle_at () = None [NOSYS, "not supported yet"];
     305 clock_adjtime () = None [PERM, "a sandbox does not change its host"];
     306 syncfs (fd: Fd) = Full [transfer::syncfs, No];
-    307 sendmmsg () = None [NOSYS, "not supported yet"];
+    307 sendmmsg (fd: Fd, msgs: Ptr, count: Count, flags: Flags) = Partial [message::sendmmsg, IfAsked, "no urgent data; a stream's messages of other senders are kept apart always"];
     308 setns () = None [NOSYS, "not supported yet"];
     309 getcpu (cpu: Ptr, node: Ptr) = Partial [sched::getcpu, No, "always processor 0 of node 0"];
     310 process_vm_readv () = None [NOSYS, "not supported yet"];

@@ -5,13 +5,15 @@
 //! | 1 | sandbox tasks: its tree, then the list of one process | no: it would hold up the whole sandbox |
 //! | 2 | process state | yes |
 //! | 3 | descriptor table | yes |
-//! | 4 | file offset; a memory file's append lock; a pipe's reader lock; a proc file's text | yes |
+//! | 4 | file offset; a memory file's append lock; a pipe's reader lock; a proc file's text; a socket's reader lock | yes |
 //! | 5 | a namespace's rename lock | no |
 //! | 6 | directory entries: a dentry's children (two only under rank 5), a host directory's open handle | no |
 //! | 7 | mounts | no |
 //! | 8 | address space | no: a fault takes it |
 //! | 9 | a file system's pages, a mapping's source | no: a fault takes it |
 //! | leaf | a dentry's place, a pipe's ring, watchers, recent directories, pending signals, a task's carrier (under which it is kicked) | no |
+//!
+//! Watchers nest: who is woken may wake its own watchers, as an epoll set in another does; sets cannot be nested in a circle.
 //!
 //! A copy to or from a guest may fault, and a fault takes ranks 8 and 9. The order is kept by review so far: nothing checks
 //! it at run time yet.

@@ -59,7 +59,11 @@ impl<P: Cpu> Task<P> {
         let files = FdTable::new(self.sandbox().quota());
         drop(mem::replace(&mut self.files, files));
         let process = Arc::clone(&self.process);
-        process.remove_task(&self.shared, end)
+        let end = process.remove_task(&self.shared, end);
+        if self.sandbox().task_count() == 0 {
+            self.sandbox().end_sockets();
+        }
+        end
     }
 
     fn peek<const N: usize>(&self, addr: GuestAddr) -> Result<[u8; N]> {

@@ -9,5 +9,6 @@ mod names;
 mod open;
 mod pipe;
 mod poll;
+mod socket;
 mod timer;
 mod transfer;

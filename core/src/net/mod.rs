@@ -1,0 +1,3 @@
+//! Sockets. There is one family: [`unix`].
+
+pub mod unix;
