@@ -11,7 +11,7 @@
 //! | 7 | mounts | no |
 //! | 8 | address space | no: a fault takes it |
 //! | 9 | a file system's pages, a mapping's source | no: a fault takes it |
-//! | leaf | a dentry's place, a pipe's ring, watchers, recent directories, pending signals, a task's carrier (under which it is kicked) | no |
+//! | leaf | a dentry's place, a pipe's ring, watchers, recent directories, pending signals, a task's carrier (under which it is kicked), futex waiters, file locks, a socket's state and names, an event descriptor's state, an epoll set's lists; timers, then the queue of all timers | no |
 //!
 //! Watchers nest: who is woken may wake its own watchers, as an epoll set in another does; sets cannot be nested in a circle.
 //!

@@ -3,6 +3,7 @@
 mod event;
 mod futex;
 mod guest;
+mod hostile;
 mod ids;
 mod locks;
 mod names;
