@@ -36,6 +36,7 @@ pub mod exec;
 pub mod launch;
 pub mod machine;
 mod proc;
+mod notify;
 pub mod program;
 pub mod regs;
 mod shared;

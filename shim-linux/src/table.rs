@@ -380,9 +380,9 @@ syscalls! {
     250 keyctl () = None [NOSYS, "not supported yet"];
     251 ioprio_set (which: Int, who: Int, priority: Int) = Partial [sched::ioprio_set, No, "kept for the process and without effect"];
     252 ioprio_get (which: Int, who: Int) = Full [sched::ioprio_get, No];
-    253 inotify_init () = None [NOSYS, "not supported yet"];
-    254 inotify_add_watch () = None [NOSYS, "not supported yet"];
-    255 inotify_rm_watch () = None [NOSYS, "not supported yet"];
+    253 inotify_init () = Full [event::inotify_init, No];
+    254 inotify_add_watch (fd: Fd, path: Path, mask: Flags) = Partial [event::inotify_add_watch, No, "IN_EXCL_UNLINK has no effect; what others do to files of the host is not seen; a file that is removed while open is reported at once"];
+    255 inotify_rm_watch (fd: Fd, watch: Int) = Full [event::inotify_rm_watch, No];
     256 migrate_pages () = None [NOSYS, "not supported yet"];
     257 openat (dir: DirFd, path: Path, flags: Flags, mode: Mode) = Full [files::openat, IfAsked];
     258 mkdirat (dir: DirFd, path: Path, mode: Mode) = Full [names::mkdirat, No];
@@ -421,7 +421,7 @@ syscalls! {
     291 epoll_create1 (flags: Flags) = Full [event::epoll_create1, No];
     292 dup3 (old: Fd, new: Fd, flags: Flags) = Full [files::dup3, No];
     293 pipe2 (fds: Ptr, flags: Flags) = Partial [pipe::pipe2, No, "O_DIRECT is accepted and does not keep packets apart"];
-    294 inotify_init1 () = None [NOSYS, "not supported yet"];
+    294 inotify_init1 (flags: Flags) = Full [event::inotify_init1, No];
     295 preadv (fd: Fd, iov: Ptr, iovcnt: Len, low: Offset, high: Word) = Full [transfer::preadv, IfAsked];
     296 pwritev (fd: Fd, iov: Ptr, iovcnt: Len, low: Offset, high: Word) = Full [transfer::pwritev, IfAsked];
     297 rt_tgsigqueueinfo (pid: Pid, tid: Pid, sig: Sig, info: Ptr) = Full [kill::rt_tgsigqueueinfo, No];

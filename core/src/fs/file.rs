@@ -8,6 +8,7 @@ use super::dentry::Dentry;
 use super::inode::{Blocking, DirSink, FileOps, IoCx, OpsRef};
 use super::io::{IoDst, IoSrc};
 use super::locks::FileLocks;
+use super::notify::Happened;
 use super::types::{FileKind, OFFSET_MAX, OFlags, Ready, SeekFrom};
 use crate::platform::Platform;
 use crate::sync::{Mutex, WaitQueue};
@@ -39,6 +40,10 @@ impl<P: Platform> Drop for File<P> {
         if let Some(locks) = self.locks.get_mut().take() {
             locks.release(self.place.inode().id(), owner);
         }
+        if !self.flags().contains(OFlags::PATH) {
+            let wrote = self.flags().contains(OFlags::WRITE);
+            self.tell(if wrote { Happened::CLOSE_WRITE } else { Happened::CLOSE_NOWRITE });
+        }
     }
 }
 
@@ -53,6 +58,9 @@ impl<P: Platform> File<P> {
     #[must_use]
     pub fn new(place: Arc<Dentry<P>>, ops: OpsRef<P>, flags: OFlags) -> Arc<Self> {
         let kept = flags.difference(OFlags::CREATION).bits();
+        if let Some(watches) = place.mount().watches().filter(|_| !flags.contains(OFlags::PATH)) {
+            watches.happened(&place, Happened::OPEN);
+        }
         let seekable = ops.seekable();
         let (locks, offset) = (Mutex::<P, _>::new(None), Mutex::<P, _>::new(0));
         Arc::new(Self { place, ops, seekable, flags: AtomicU32::new(kept), locks, offset })
@@ -99,6 +107,21 @@ impl<P: Platform> File<P> {
         });
     }
 
+    /// Tells who watches it.
+    fn tell(&self, what: Happened) {
+        if let Some(watches) = self.place.mount().watches() {
+            watches.happened(&self.place, what);
+        }
+    }
+
+    /// `done`, of which who watches is told if there is something to tell.
+    fn told(&self, done: Result<usize>, what: Happened) -> Result<usize> {
+        if matches!(done, Ok(1..)) {
+            self.tell(what);
+        }
+        done
+    }
+
     fn cx(&self) -> IoCx {
         let blocking = if self.flags().contains(OFlags::NONBLOCK) { Blocking::No } else { Blocking::Yes };
         IoCx { blocking }
@@ -120,6 +143,11 @@ impl<P: Platform> File<P> {
     /// # Errors
     /// `BADF`: opened without read access. `ISDIR`. `FAULT`: nothing could be copied. `AGAIN`: it would block and may not.
     pub fn read(&self, dst: &mut IoDst<'_, P>) -> Result<usize> {
+        let done = self.read_next(dst);
+        self.told(done, Happened::ACCESS)
+    }
+
+    fn read_next(&self, dst: &mut IoDst<'_, P>) -> Result<usize> {
         self.readable()?;
         if !self.seekable {
             return self.ops.read_at(0, dst, self.cx());
@@ -135,6 +163,11 @@ impl<P: Platform> File<P> {
     /// # Errors
     /// `BADF`: opened without write access. `FAULT`, `AGAIN`, `NOSPC`, `NOMEM`, `FBIG`, `PIPE`.
     pub fn write(&self, src: &mut IoSrc<'_, P>) -> Result<usize> {
+        let done = self.write_next(src);
+        self.told(done, Happened::MODIFY)
+    }
+
+    fn write_next(&self, src: &mut IoSrc<'_, P>) -> Result<usize> {
         self.writable()?;
         if !self.seekable {
             return self.ops.write_at(0, src, self.cx());
@@ -157,7 +190,8 @@ impl<P: Platform> File<P> {
     pub fn read_at(&self, offset: u64, dst: &mut IoDst<'_, P>) -> Result<usize> {
         self.has_offsets(offset)?;
         self.readable()?;
-        self.ops.read_at(offset, dst, self.cx())
+        let done = self.ops.read_at(offset, dst, self.cx());
+        self.told(done, Happened::ACCESS)
     }
 
     /// Writes at `offset`, or as Linux does at the end if appending, and leaves the current one. See pwrite(2).
@@ -167,10 +201,12 @@ impl<P: Platform> File<P> {
     pub fn write_at(&self, offset: u64, src: &mut IoSrc<'_, P>) -> Result<usize> {
         self.has_offsets(offset)?;
         self.writable()?;
-        if self.flags().contains(OFlags::APPEND) {
-            return self.ops.append(src, self.cx()).map(|(count, _)| count);
-        }
-        self.ops.write_at(offset, src, self.cx())
+        let done = if self.flags().contains(OFlags::APPEND) {
+            self.ops.append(src, self.cx()).map(|(count, _)| count)
+        } else {
+            self.ops.write_at(offset, src, self.cx())
+        };
+        self.told(done, Happened::MODIFY)
     }
 
     fn has_offsets(&self, offset: u64) -> Result<()> {
@@ -246,7 +282,9 @@ impl<P: Platform> File<P> {
         if !self.flags().contains(OFlags::WRITE) || self.place.inode().kind() != FileKind::Regular || size > OFFSET_MAX {
             return Err(errno!(INVAL, "not a regular file open for writing, or a bad length"));
         }
-        self.ops.truncate(size)
+        self.ops.truncate(size)?;
+        self.tell(Happened::MODIFY);
+        Ok(())
     }
 
     /// What it is ready for; see [`FileOps::poll`].

@@ -16,6 +16,7 @@ pub mod locks;
 pub mod map;
 pub mod memory;
 pub mod mount;
+pub mod notify;
 pub mod path;
 mod path_ops;
 pub mod pipe;

@@ -6,6 +6,7 @@
 
 use super::dentry::Dentry;
 use super::inode::InodeRef;
+use super::notify::Watches;
 use super::types::FileKind;
 use crate::platform::Platform;
 use crate::sync::{Mutex, MutexGuard};
@@ -48,6 +49,7 @@ pub struct MountInfo<P: Platform> {
     /// What was mounted, as /proc/mounts shows it.
     pub source: String,
     covers: Option<Weak<Dentry<P>>>,
+    watches: Option<Arc<Watches<P>>>,
 }
 
 impl<P: Platform> fmt::Debug for MountInfo<P> {
@@ -59,7 +61,12 @@ impl<P: Platform> fmt::Debug for MountInfo<P> {
 impl<P: Platform> MountInfo<P> {
     /// For places that are in no mount.
     pub(super) fn detached() -> Arc<Self> {
-        Arc::new(Self { id: 0, flags: MountFlags::empty(), kind: "none", source: String::new(), covers: None })
+        Arc::new(Self { id: 0, flags: MountFlags::empty(), kind: "none", source: String::new(), covers: None, watches: None })
+    }
+
+    /// Who watches places in it; nobody does what is in no mount.
+    pub(super) fn watches(&self) -> Option<&Watches<P>> {
+        self.watches.as_deref()
     }
 
     /// The mount point that its root is shown on; `None` for the root mount and for one that was unmounted.
@@ -90,6 +97,7 @@ struct Mount<P: Platform> {
 /// The mounts that a set of processes sees.
 pub struct MountNamespace<P: Platform> {
     root: Arc<Dentry<P>>,
+    watches: Arc<Watches<P>>,
     mounts: Mutex<P, (u32, Vec<Mount<P>>)>,
     rename: Mutex<P, ()>,
     recent: Mutex<P, VecDeque<Arc<Dentry<P>>>>,
@@ -105,14 +113,23 @@ impl<P: Platform> MountNamespace<P> {
     /// A namespace with this root.
     #[must_use]
     pub fn new(root: NewMount<P>) -> Arc<Self> {
-        let info = MountInfo { id: 1, flags: root.flags, kind: root.kind, source: root.source, covers: None };
+        let watches = Watches::new();
+        let known = Some(Arc::clone(&watches));
+        let info = MountInfo { id: 1, flags: root.flags, kind: root.kind, source: root.source, covers: None, watches: known };
         let root = Dentry::root(root.root, Arc::new(info));
         Arc::new(Self {
             root,
+            watches,
             mounts: Mutex::<P, _>::new((1, Vec::new())),
             rename: Mutex::<P, _>::new(()),
             recent: Mutex::<P, _>::new(VecDeque::new()),
         })
+    }
+
+    /// Who watches its files.
+    #[must_use]
+    pub fn watches(&self) -> &Arc<Watches<P>> {
+        &self.watches
     }
 
     /// The root of all.
@@ -140,7 +157,8 @@ impl<P: Platform> MountNamespace<P> {
         }
         mounts.0 = mounts.0.saturating_add(1);
         let covers = Some(Arc::downgrade(&point));
-        let info = MountInfo { id: mounts.0, flags: new.flags, kind: new.kind, source: new.source, covers };
+        let watches = Some(Arc::clone(&self.watches));
+        let info = MountInfo { id: mounts.0, flags: new.flags, kind: new.kind, source: new.source, covers, watches };
         let root = Dentry::root(new.root, Arc::new(info));
         point.set_mounted(Some(Arc::clone(&root)));
         mounts.1.push(Mount { point, root: Arc::clone(&root) });

@@ -6,6 +6,7 @@
 use super::dentry::Dentry;
 use super::file::File;
 use super::inode::Special;
+use super::notify::Happened;
 use super::path::{At, Last, Resolve, Steps};
 use super::types::{Access, AttrChange, FileKind, Mode, NewNode, OFlags, PATH_MAX, RenameFlags};
 use crate::platform::Platform;
@@ -239,7 +240,17 @@ impl<P: Platform> At<'_, P> {
         if child.is_dir() {
             return Err(errno!(ISDIR));
         }
-        here.remove(name, || here.inode().unlink(name))
+        here.remove(name, || here.inode().unlink(name))?;
+        Self::removed(&here, name.as_bytes(), &child);
+        Ok(())
+    }
+
+    /// Tells who watches that `child` is no entry of `dir` any more.
+    fn removed(dir: &Dentry<P>, name: &[u8], child: &Dentry<P>) {
+        if let Some(watches) = dir.mount().watches() {
+            watches.entry(dir, name, Happened::DELETE, child.is_dir(), 0);
+            watches.unnamed(child);
+        }
     }
 
     /// Removes an empty directory. See rmdir(2).
@@ -255,7 +266,9 @@ impl<P: Platform> At<'_, P> {
         if !child.is_dir() {
             return Err(errno!(NOTDIR));
         }
-        here.remove(name, || here.inode().rmdir(name))
+        here.remove(name, || here.inode().rmdir(name))?;
+        Self::removed(&here, name.as_bytes(), &child);
+        Ok(())
     }
 
     /// Moves `from` to `to` of `other`. See renameat2(2).
@@ -315,8 +328,25 @@ impl<P: Platform> At<'_, P> {
                 _ => {}
             }
         }
-        old_dir
-            .rename(old_name, &new_dir, new_name, exchange, || old_dir.inode().rename(old_name, new_dir.inode(), new_name, flags))
+        old_dir.rename(old_name, &new_dir, new_name, exchange, || {
+            old_dir.inode().rename(old_name, new_dir.inode(), new_name, flags)
+        })?;
+        if let Some(watches) = old_dir.mount().watches() {
+            let moved = |from: &Dentry<P>, old: &[u8], to: &Dentry<P>, new: &[u8], what: &Dentry<P>| {
+                let (cookie, is_dir) = (watches.cookie(), what.is_dir());
+                watches.entry(from, old, Happened::MOVED_FROM, is_dir, cookie);
+                watches.entry(to, new, Happened::MOVED_TO, is_dir, cookie);
+                watches.happened(what, Happened::MOVE_SELF);
+            };
+            let (old, new) = (old_name.as_bytes(), new_name.as_bytes());
+            moved(&old_dir, old, &new_dir, new, &source);
+            match &target {
+                Some(target) if exchange => moved(&new_dir, new, &old_dir, old, target),
+                Some(target) => watches.unnamed(target),
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     /// A symbolic link's target. See readlinkat(2).
@@ -359,7 +389,11 @@ impl<P: Platform> At<'_, P> {
             }
             self.may(place, Access::WRITE)?;
         }
-        place.inode().set_attr(change)
+        place.inode().set_attr(change)?;
+        if let Some(watches) = place.mount().watches() {
+            watches.happened(place, if change.size.is_some() { Happened::MODIFY } else { Happened::ATTRIB });
+        }
+        Ok(())
     }
 
     fn in_group(&self, gid: super::types::Gid) -> bool {
@@ -401,7 +435,11 @@ impl<P: Platform> At<'_, P> {
         }
         self.may(dir, Access::WRITE | Access::EXEC)?;
         let new = self.new_node(dir, mode)?;
-        dir.make(name, || make(dir.inode(), new))
+        let made = dir.make(name, || make(dir.inode(), new))?;
+        if let Some(watches) = dir.mount().watches() {
+            watches.entry(dir, name.as_bytes(), Happened::CREATE, made.is_dir(), 0);
+        }
+        Ok(made)
     }
 
     /// Owner and mode of what is made in `dir`.

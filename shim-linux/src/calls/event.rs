@@ -1,11 +1,13 @@
-//! `eventfd(2)`, `timerfd_create(2)`, `signalfd(2)`, `epoll_create(2)`, `epoll_ctl(2)`, `epoll_wait(2)`.
+//! `eventfd(2)`, `timerfd_create(2)`, `signalfd(2)`, `epoll_create(2)`, `epoll_ctl(2)`, `epoll_wait(2)`,
+//! inotify(7).
 
-use super::files::{descriptor_flags, file, install, number, open_file, open_flags};
+use super::files::{descriptor_flags, file, install, number, open_file, open_flags, path, with_dir};
 use super::poll::{Patience, bits, mask, timeout, wanted};
 use super::sigwait::with_mask;
 use super::time::decode;
 use super::{put, take};
-use crate::args::{Count, Fd, Flags, Int, Len, Ptr};
+use crate::args::{Count, DirFd, Fd, Flags, Int, Len, Path, Ptr};
+use crate::notify::{self, Inotify};
 use crate::signal::{Cpu, SigSet};
 use crate::task::{SignalFd, Task};
 use alloc::sync::Arc;
@@ -18,7 +20,8 @@ use litebox_core::event::eventfd::{EventFd, Take};
 use litebox_core::event::timerfd::{TimerFd, WhichClock};
 use litebox_core::fs::fd_table::Fd as Number;
 use litebox_core::fs::file::File;
-use litebox_core::fs::types::OFlags;
+use litebox_core::fs::path::Resolve;
+use litebox_core::fs::types::{Access, OFlags};
 use litebox_core::mm::{GuestAddr, user};
 use litebox_core::time::Setting;
 
@@ -224,4 +227,41 @@ pub(crate) fn epoll_pwait2<P: Cpu>(
     let patience = timeout::<P>(at.0)?;
     let mask = mask::<P>(set.0, size.0)?;
     wait_masked(task, (fd, events, max), patience, mask)
+}
+
+pub(crate) fn inotify_init1<P: Cpu>(task: &mut Task<P>, flags: Flags) -> Result<u32> {
+    if flags.0 & !(raw::O_CLOEXEC | raw::O_NONBLOCK) != 0 {
+        return Err(errno!(INVAL, "unknown flags"));
+    }
+    let flags = open_flags(flags.0);
+    let (id, fs) = (task.sandbox().shared().new_inode(), task.fs());
+    let file = Inotify::open(task.sandbox().quota(), fs.namespace.watches(), id, flags & OFlags::NONBLOCK);
+    give(task, file, flags)
+}
+
+pub(crate) fn inotify_init<P: Cpu>(task: &mut Task<P>) -> Result<u32> {
+    inotify_init1(task, Flags(0))
+}
+
+pub(crate) fn inotify_add_watch<P: Cpu>(task: &mut Task<P>, fd: Fd, name: Path, mask: Flags) -> Result<u32> {
+    let both = raw::IN_MASK_ADD | raw::IN_MASK_CREATE;
+    if notify::asked(mask.0).is_empty() || mask.0 & both == both {
+        return Err(errno!(INVAL, "nothing to watch, or flags that exclude each other"));
+    }
+    let set = Inotify::of(&*open_file(task, fd)?)?;
+    let mut how = Resolve::empty();
+    how.set(Resolve::FOLLOW, mask.0 & raw::IN_DONT_FOLLOW == 0);
+    how.set(Resolve::DIRECTORY, mask.0 & raw::IN_ONLYDIR != 0);
+    let name = path::<P>(name)?;
+    let inode = with_dir(task, DirFd(raw::AT_FDCWD), &name, |at| {
+        let place = at.resolve(&name, how)?;
+        at.may(&place, Access::READ)?;
+        Ok(place.inode().id())
+    })?;
+    set.watch(inode, mask.0)
+}
+
+pub(crate) fn inotify_rm_watch<P: Cpu>(task: &mut Task<P>, fd: Fd, watch: Int) -> Result<()> {
+    let set = Inotify::of(&*open_file(task, fd)?)?;
+    set.unwatch(u32::try_from(watch.0).map_err(|_| errno!(INVAL, "no such watch"))?)
 }

@@ -7,6 +7,7 @@ mod hostile;
 mod ids;
 mod locks;
 mod names;
+mod notify;
 mod open;
 mod pipe;
 mod poll;
