@@ -7,7 +7,7 @@ use super::dentry::Dentry;
 use super::file::File;
 use super::host::HostFile;
 use super::hostdir::{LARGE, read_host};
-use super::inode::{FileOps, Inode, InodeRef, IoCx, OpsRef, WindowSize};
+use super::inode::{Apply, FileOps, Inode, InodeRef, IoCx, OpsRef, Terminal, WindowSize};
 use super::io::{BOUNCE, IoDst, IoSrc};
 use super::pseudo::made_up_attr;
 use super::types::{Attr, DeviceId, FileKind, InodeId, Mode, OFlags, Ready, SeekFrom, Timestamp};
@@ -245,6 +245,14 @@ impl<P: Platform> FileOps<P> for StreamOps<P> {
 
     fn pollable(&self) -> bool {
         !self.file.seekable()
+    }
+
+    fn terminal(&self) -> Result<Terminal> {
+        self.file.terminal()
+    }
+
+    fn set_terminal(&self, settings: &Terminal, apply: Apply) -> Result<()> {
+        self.file.set_terminal(settings, apply)
     }
 
     fn window_size(&self) -> Result<WindowSize> {

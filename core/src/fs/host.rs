@@ -4,7 +4,7 @@
 //! goes through buffers of the library OS: no guest address reaches the host. Implementors hold no lock of the library OS and
 //! may sleep; a wait that may last is interruptible and gives [`crate::error::Error::Interrupted`].
 
-use super::inode::{Blocking, WindowSize};
+use super::inode::{Apply, Blocking, Terminal, WindowSize};
 use super::types::{Attr, Name, OFlags, Ready};
 use crate::platform::Platform;
 use crate::sync::WaitQueue;
@@ -37,6 +37,14 @@ pub trait HostFile<P: Platform>: Send + Sync + fmt::Debug {
     /// What it is ready for; with a watcher, wakes that at each change from now on.
     fn poll(&self, _watcher: Option<&Arc<WaitQueue<P>>>) -> Ready {
         Ready::IN | Ready::OUT
+    }
+    /// The settings of the terminal that it is, or `NOTTY`.
+    fn terminal(&self) -> Result<Terminal> {
+        Err(errno!(NOTTY))
+    }
+    /// Changes the settings of the terminal that it is. `NOTTY` too where the host lets nobody.
+    fn set_terminal(&self, _settings: &Terminal, _apply: Apply) -> Result<()> {
+        Err(errno!(NOTTY))
     }
     /// The size of the terminal that it is, or `NOTTY`.
     fn window_size(&self) -> Result<WindowSize> {

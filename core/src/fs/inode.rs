@@ -184,6 +184,28 @@ pub struct WindowSize {
     pub columns: u16,
 }
 
+/// A terminal's settings, in the numbers of the host's termios(3), which pass through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terminal {
+    /// Flags of input, output, control and local modes.
+    pub modes: [u32; 4],
+    /// The line discipline.
+    pub line: u8,
+    /// Special characters.
+    pub characters: [u8; 19],
+}
+
+/// When a terminal's new settings hold. See `tcsetattr(3)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apply {
+    /// At once.
+    Now,
+    /// When all that was written has gone out.
+    Drained,
+    /// The same, and what was not read is forgotten.
+    Flushed,
+}
+
 /// What an open file does. An object of an inode, or of none (a pipe).
 #[expect(clippy::missing_errors_doc, reason = "each default names its errno; the man page of the call has the others")]
 pub trait FileOps<P: Platform>: Send + Sync + fmt::Debug {
@@ -245,6 +267,14 @@ pub trait FileOps<P: Platform>: Send + Sync + fmt::Debug {
     }
     /// Bytes that can be read without waiting (`FIONREAD`).
     fn readable_bytes(&self) -> Result<u64> {
+        Err(errno!(NOTTY))
+    }
+    /// The terminal's settings, if it is a terminal whose settings are known.
+    fn terminal(&self) -> Result<Terminal> {
+        Err(errno!(NOTTY))
+    }
+    /// Changes the terminal's settings.
+    fn set_terminal(&self, _settings: &Terminal, _apply: Apply) -> Result<()> {
         Err(errno!(NOTTY))
     }
     /// The terminal's size, if it is a terminal.

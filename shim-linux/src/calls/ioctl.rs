@@ -7,26 +7,46 @@ use crate::signal::Cpu;
 use crate::task::Task;
 use linux_raw_sys::ioctl;
 use litebox_core::errno;
-use litebox_core::error::Result;
+use litebox_core::error::{Errno, Result};
 use litebox_core::fs::fd_table::FdFlags;
 use litebox_core::fs::file::File;
+use litebox_core::fs::inode::{Apply, Terminal};
 use litebox_core::fs::types::{FileKind, OFlags, SeekFrom};
-use litebox_core::mm::GuestAddr;
+use litebox_core::mm::{GuestAddr, user};
 
-/// A terminal's settings as they are after login: lines are edited, signals are made, output is processed. The host has the real
-/// ones. Linux: `tty_std_termios`; flags of input, output, control and local modes.
-const MODES: [u32; 4] = [0x500, 0x5, 0xbf, 0x8a3b];
-/// Its special characters: ^C, ^\\, DEL, ^U, ^D, 0, 1, 0, ^Q, ^S, ^Z, 0, ^R, ^O, ^W, ^V, 0, 0, 0. Linux: `INIT_C_CC`.
-const CHARACTERS: [u8; 19] = [3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0];
+/// A terminal's settings as they are after login: lines are edited, signals are made, output is processed. They stand for those
+/// that the host does not tell. Linux: `tty_std_termios`, `INIT_C_CC`.
+const USUAL: Terminal = Terminal {
+    modes: [0x500, 0x5, 0xbf, 0x8a3b],
+    line: 0,
+    characters: [3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0],
+};
+/// Both speeds of `struct termios2`: 38400 baud.
+const SPEED: u32 = 38_400;
 
-/// `struct termios`: the modes, the line discipline, the characters.
-fn termios() -> [u8; 36] {
-    let mut bytes = [0; 36];
-    let modes = MODES.iter().flat_map(|mode| mode.to_le_bytes());
-    for (to, from) in bytes.iter_mut().zip(modes.chain([0]).chain(CHARACTERS)) {
+/// `struct termios`, and behind it what `struct termios2` adds: the speeds.
+fn encode(settings: &Terminal) -> [u8; 44] {
+    let mut bytes = [0; 44];
+    let modes = settings.modes.iter().flat_map(|mode| mode.to_le_bytes());
+    let speeds = [SPEED; 2].into_iter().flat_map(u32::to_le_bytes);
+    for (to, from) in bytes.iter_mut().zip(modes.chain([settings.line]).chain(settings.characters).chain(speeds)) {
         *to = from;
     }
     bytes
+}
+
+/// What the first 36 bytes of either structure say.
+fn decode(bytes: [u8; 36]) -> Terminal {
+    let mut modes = [0; 4];
+    for (mode, part) in modes.iter_mut().zip(bytes.chunks_exact(4)) {
+        *mode = part.iter().rev().fold(0, |sum, byte| (sum << 8) | u32::from(*byte));
+    }
+    let line = bytes.get(16).copied().unwrap_or_default();
+    let mut characters = [0; 19];
+    for (to, from) in characters.iter_mut().zip(bytes.iter().skip(17)) {
+        *to = *from;
+    }
+    Terminal { modes, line, characters }
 }
 
 /// Sets or clears a status flag by the `int` at `at`.
@@ -67,16 +87,30 @@ pub(crate) fn ioctl<P: Cpu>(task: &mut Task<P>, fd: Fd, request: Flags, arg: Wor
     }
 }
 
+/// Changes settings; a host that lets nobody change them keeps its own, and that is no error.
+fn set_terminal<P: Cpu>(file: &File<P>, at: GuestAddr, apply: Apply) -> Result<()> {
+    match file.ops().set_terminal(&decode(take::<P, [u8; 36], 36>(at)?), apply) {
+        Err(error) if error.is(Errno::NOTTY) => Ok(()),
+        done => done,
+    }
+}
+
 /// What a terminal is told or asked. See `ioctl_tty(2)`.
 fn terminal<P: Cpu>(task: &Task<P>, file: &File<P>, request: u32, at: GuestAddr) -> Result<u32> {
     let size = file.ops().window_size()?;
     match request {
         ioctl::TIOCGWINSZ => put::<P, 8>(at, &[size.rows, size.columns, 0, 0]),
-        ioctl::TCGETS => put::<P, 36>(at, &termios()),
+        ioctl::TCGETS | ioctl::TCGETS2 => {
+            let bytes = encode(&file.ops().terminal().unwrap_or(USUAL));
+            let len = if request == ioctl::TCGETS { 36 } else { 44 };
+            user::write_all::<P>(at, bytes.get(..len).unwrap_or_default())
+        }
         ioctl::TIOCGPGRP => put::<P, 4>(at, &task.process().with(|state| state.group)),
         ioctl::TIOCGSID => put::<P, 4>(at, &task.process().with(|state| state.session)),
-        // The terminal is the host's: what would change it is taken, and changes nothing.
-        ioctl::TCSETS | ioctl::TCSETSW | ioctl::TCSETSF => take::<P, [u8; 36], 36>(at).map(drop),
+        ioctl::TCSETS | ioctl::TCSETS2 => set_terminal(file, at, Apply::Now),
+        ioctl::TCSETSW | ioctl::TCSETSW2 => set_terminal(file, at, Apply::Drained),
+        ioctl::TCSETSF | ioctl::TCSETSF2 => set_terminal(file, at, Apply::Flushed),
+        // The terminal's session is the host's: what would change it is taken, and changes nothing.
         ioctl::TIOCSPGRP => take::<P, u32, 4>(at).map(drop),
         ioctl::TIOCSCTTY | ioctl::TIOCNOTTY | ioctl::TCFLSH | ioctl::TCSBRK | ioctl::TCXONC => Ok(()),
         _ => Err(errno!(NOTTY, "unknown request")),
@@ -90,8 +124,13 @@ mod tests {
 
     #[test]
     fn a_terminal_s_settings_have_linux_s_layout() {
-        let bytes = termios();
+        let bytes = encode(&USUAL);
         assert_eq!(bytes[..4], 0x500u32.to_le_bytes());
         assert_eq!((bytes[12..16].to_vec(), bytes[16], bytes[17], bytes[17 + 4]), (0x8a3bu32.to_le_bytes().to_vec(), 0, 3, 4));
+        assert_eq!(bytes[36..40], SPEED.to_le_bytes());
+        let mut first = [0; 36];
+        first.copy_from_slice(&bytes[..36]);
+        first[16] = 7;
+        assert_eq!(decode(first), Terminal { line: 7, ..USUAL });
     }
 }

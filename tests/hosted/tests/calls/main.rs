@@ -12,5 +12,6 @@ mod open;
 mod pipe;
 mod poll;
 mod socket;
+mod terminal;
 mod timer;
 mod transfer;

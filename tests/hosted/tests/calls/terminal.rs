@@ -1,0 +1,101 @@
+//! `ioctl_tty(2)`: a terminal of the host.
+
+use crate::guest::{Guest, NOWHERE, errno};
+use linux_raw_sys::general as nr;
+use linux_raw_sys::ioctl;
+use litebox_core::error::Result;
+use litebox_core::fs::devices::HostStream;
+use litebox_core::fs::fd_table::{Fd, FdFlags};
+use litebox_core::fs::host::HostFile;
+use litebox_core::fs::inode::{Apply, Blocking, Terminal, WindowSize};
+use litebox_core::fs::types::{Attr, DeviceId, FileKind, Gid, InodeId, Mode, OFlags, Timestamp, Uid};
+use litebox_platform_hosted::Hosted;
+use std::sync::{Arc, Mutex};
+
+const ID: InodeId = InodeId { device: DeviceId { major: 0, minor: 9 }, number: 1 };
+
+/// A terminal that keeps its settings; without them, one whose host does not tell.
+#[derive(Debug)]
+struct Tty(Mutex<Option<(Terminal, Apply)>>);
+
+impl HostFile<Hosted> for Tty {
+    fn attr(&self) -> Result<Attr> {
+        let time = Timestamp::default();
+        let (uid, gid, device) = (Uid(0), Gid(0), DeviceId { major: 136, minor: 0 });
+        let sizes = (0, 0);
+        Ok(Attr {
+            id: ID,
+            kind: FileKind::CharDevice,
+            mode: Mode::RUSR | Mode::WUSR,
+            links: 1,
+            uid,
+            gid,
+            device,
+            size: sizes.0,
+            blocks: sizes.1,
+            block_size: 1024,
+            accessed: time,
+            modified: time,
+            changed: time,
+        })
+    }
+
+    fn seekable(&self) -> bool {
+        false
+    }
+
+    fn read(&self, _offset: u64, _dst: &mut [u8], _blocking: Blocking) -> Result<usize> {
+        Ok(0)
+    }
+
+    fn window_size(&self) -> Result<WindowSize> {
+        Ok(WindowSize { rows: 24, columns: 80 })
+    }
+
+    fn terminal(&self) -> Result<Terminal> {
+        self.0.lock().unwrap().map(|(settings, _)| settings).ok_or(litebox_core::errno!(NOTTY))
+    }
+
+    fn set_terminal(&self, settings: &Terminal, apply: Apply) -> Result<()> {
+        let mut known = self.0.lock().unwrap();
+        *known.as_mut().ok_or(litebox_core::errno!(NOTTY))? = (*settings, apply);
+        Ok(())
+    }
+}
+
+fn with(tty: &Arc<Tty>) -> (Guest, u64) {
+    let guest = Guest::new();
+    let host: Arc<dyn HostFile<Hosted>> = Arc::<Tty>::clone(tty);
+    let file = HostStream::open(host, ID, b"/dev/pts/0", OFlags::READ | OFlags::WRITE);
+    let fd = guest.task.files().insert(file, FdFlags::empty(), Fd(0), 16).unwrap();
+    (guest, fd.0.into())
+}
+
+#[test]
+fn settings_go_to_the_host_and_come_back() {
+    let settings = Terminal { modes: [1, 2, 3, 4], line: 5, characters: [6; 19] };
+    let tty = Arc::new(Tty(Mutex::new(Some((settings, Apply::Now)))));
+    let (mut guest, fd) = with(&tty);
+    let room = guest.room(64);
+    guest.ok(nr::__NR_ioctl, &[fd, ioctl::TCGETS.into(), room]);
+    assert_eq!((guest.half(room), guest.half(room + 12), guest.peek(room + 16, 3)), (1, 4, vec![5, 6, 6]));
+    guest.poke(room, &[9]);
+    guest.ok(nr::__NR_ioctl, &[fd, ioctl::TCSETSF.into(), room]);
+    let changed = Terminal { modes: [9, 2, 3, 4], ..settings };
+    assert_eq!(*tty.0.lock().unwrap(), Some((changed, Apply::Flushed)));
+    guest.fails(errno::EFAULT, nr::__NR_ioctl, &[fd, ioctl::TCSETS.into(), NOWHERE]);
+    guest.fails(errno::ENOTTY, nr::__NR_ioctl, &[fd, 0x5499, room]);
+}
+
+#[test]
+fn a_host_that_does_not_tell_has_an_ordinary_terminal() {
+    let (mut guest, fd) = with(&Arc::new(Tty(Mutex::new(None))));
+    let room = guest.room(64);
+    guest.ok(nr::__NR_ioctl, &[fd, ioctl::TCGETS2.into(), room]);
+    assert_eq!((guest.half(room), guest.half(room + 36)), (0x500, 38_400));
+    guest.ok(nr::__NR_ioctl, &[fd, ioctl::TCSETS.into(), room]);
+    guest.ok(nr::__NR_ioctl, &[fd, ioctl::TIOCGWINSZ.into(), room]);
+    assert_eq!(guest.half(room), 24 | 80 << 16);
+    guest.ok(nr::__NR_ioctl, &[fd, ioctl::TIOCGPGRP.into(), room]);
+    assert_eq!(guest.half(room), guest.task.process().pid());
+}
