@@ -26,7 +26,7 @@ use core::time::Duration;
 /// A chain of sets within sets, at most. Linux: `EP_MAX_NESTS`, and the set itself.
 const DEPTH_MAX: u32 = 5;
 /// Sets that are looked at before one is added to another; more than that, as a loop, is refused.
-const LOOK_MAX: u32 = 1024;
+const LOOK_MAX: u32 = 64;
 /// What a member is charged.
 const MEMBER_COST: u64 = 512;
 /// Members that may have lost their file before somebody looks.

@@ -13,10 +13,13 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::RangeBounds;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// What a lock is charged.
 const LOCK_COST: u64 = 128;
+/// Locks on one file, each of which is looked at for another one.
+const LOCKS_MAX: usize = 1 << 14;
 /// How far a chain of who waits for whom is followed. Linux: `MAX_DEADLK_ITERATIONS`.
 const CHAIN_MAX: u32 = 10;
 
@@ -121,12 +124,11 @@ impl Table {
         let mut at = 0usize;
         while let Some((lock, _)) = list.get(at) {
             let lock = *lock;
-            if lock.owner == range.owner && keep == Some(lock.kind) && lock.touches(&joined) {
+            // What touches one of these touches no other: the owner's locks of one kind do not touch.
+            if lock.owner == range.owner && keep == Some(lock.kind) && lock.touches(&range) {
                 joined.start = joined.start.min(lock.start);
                 joined.end = joined.end.max(lock.end);
                 list.swap_remove(at);
-                // What was passed over may touch what it has become.
-                at = 0;
             } else if lock.owner == range.owner && lock.overlaps(&range) {
                 let (_, charge) = list.swap_remove(at);
                 let mut charge = Some(charge);
@@ -191,6 +193,9 @@ impl<P: Platform> FileLocks<P> {
         if table.conflict(&key, &wanted).is_some() {
             return Err(errno!(AGAIN, "another has a lock there"));
         }
+        if table.locks.get(&key).is_some_and(|list| list.len() >= LOCKS_MAX) {
+            return Err(errno!(NOLCK, "too many locks on one file"));
+        }
         self.used.store(true, Ordering::Release);
         let charge = self.quota.charge(LOCK_COST)?;
         let joined = table.carve(&self.quota, &key, wanted, Some(wanted.kind))?;
@@ -246,21 +251,21 @@ impl<P: Platform> FileLocks<P> {
 
     /// Gives up all that `owner` has on a file. A process does so whenever it closes one of its descriptors. See fcntl(2).
     pub fn release(&self, inode: InodeId, owner: usize) {
-        self.release_where(|key| key.0 == inode, owner);
+        self.release_in((inode, Domain::Records)..=(inode, Domain::Whole), owner);
     }
 
     /// Gives up all that `owner` has.
     pub fn release_owner(&self, owner: usize) {
-        self.release_where(|_| true, owner);
+        self.release_in(.., owner);
     }
 
-    fn release_where(&self, which: impl Fn(&Key) -> bool, owner: usize) {
+    fn release_in(&self, which: impl RangeBounds<Key>, owner: usize) {
         if !self.used.load(Ordering::Acquire) {
             return;
         }
         let mut table = self.table.lock();
         let mut gone = false;
-        for (_, list) in table.locks.iter_mut().filter(|(key, _)| which(key)) {
+        for (_, list) in table.locks.range_mut(which) {
             let before = list.len();
             list.retain(|(lock, _)| lock.owner.object != owner);
             gone |= list.len() < before;

@@ -275,9 +275,11 @@ fn select_for<P: Cpu>(task: &Task<P>, nfds: Int, sets: [Ptr; 3], patience: Patie
     let mut found = 0usize;
     for ((set, to), meaning) in asked.iter().zip(sets).zip(SETS) {
         let mut at = to.0;
+        // Both ascend.
+        let mut next = entries.iter().zip(&numbers).peekable();
         for (word, bits) in set.iter().enumerate() {
             let mut result = 0u64;
-            for (entry, fd) in entries.iter().zip(&numbers).filter(|(_, fd)| **fd / WORD == word) {
+            while let Some((entry, fd)) = next.next_if(|(_, fd)| **fd / WORD == word) {
                 let bit = bits & (1 << (fd % WORD));
                 if bit != 0 && entry.found & meaning != 0 {
                     result |= bit;

@@ -66,7 +66,7 @@ pub(crate) fn personality<P: Cpu>(_task: &mut Task<P>, persona: Word) -> Result<
     }
 }
 
-pub(crate) fn getrandom<P: Cpu>(_task: &mut Task<P>, buf: Ptr, len: Len, flags: Flags) -> Result<usize> {
+pub(crate) fn getrandom<P: Cpu>(task: &mut Task<P>, buf: Ptr, len: Len, flags: Flags) -> Result<usize> {
     let both = raw::GRND_RANDOM | raw::GRND_INSECURE;
     if flags.0 & !(both | raw::GRND_NONBLOCK) != 0 || flags.0 & both == both {
         return Err(errno!(INVAL, "unknown flags"));
@@ -75,6 +75,10 @@ pub(crate) fn getrandom<P: Cpu>(_task: &mut Task<P>, buf: Ptr, len: Len, flags: 
     let mut writer = UserOut::new(buf.0, len).writer::<P>();
     let mut bytes = [0; 256];
     while writer.left() > 0 {
+        // Looked at once a page, as Linux does.
+        if writer.done() > 0 && writer.done() % 4096 == 0 && task.is_wanted() {
+            break;
+        }
         let chunk = bytes.len().min(writer.left());
         let Some(chunk) = bytes.get_mut(..chunk) else { break };
         P::fill_random(chunk);

@@ -75,8 +75,9 @@ pub(crate) fn pwritev<P: Cpu>(task: &mut Task<P>, fd: Fd, iov: Ptr, count: Len, 
 const CHUNK: usize = 16 * 1024;
 
 /// Copies up to `count` bytes of `from`, from `offset` on, to where `write` puts them; returns how many. What was copied before an
-/// error counts.
+/// error or a signal counts.
 fn copy<P: Cpu>(
+    task: &Task<P>,
     from: &File<P>,
     offset: u64,
     count: usize,
@@ -87,7 +88,7 @@ fn copy<P: Cpu>(
     buffer.try_reserve_exact(len).map_err(|_| errno!(NOMEM))?;
     buffer.resize(len, 0);
     let mut done = 0usize;
-    while done < count {
+    while done < count && !(done > 0 && task.is_wanted()) {
         let so_far = u64::try_from(done).unwrap_or(u64::MAX);
         let want = count.saturating_sub(done).min(len);
         let read = from.read_at(offset.saturating_add(so_far), &mut IoDst::kernel(buffer.get_mut(..want).unwrap_or_default()));
@@ -137,7 +138,7 @@ pub(crate) fn sendfile<P: Cpu>(task: &mut Task<P>, out: Fd, input: Fd, offset: P
     }
     let start = given.map_or_else(|| from.seek(SeekFrom::Current(0)), Ok)?;
     let count = usize::try_from(count.0).unwrap_or(user::MAX_IO).min(user::MAX_IO);
-    let copied = copy(&from, start, count, |_, src| to.write(src));
+    let copied = copy(task, &from, start, count, |_, src| to.write(src));
     let copied = send(task, copied)?;
     move_on(&from, offset, start, copied)?;
     Ok(copied)
@@ -184,7 +185,7 @@ pub(crate) fn copy_file_range<P: Cpu>(
         return Err(errno!(INVAL, "the ranges overlap"));
     }
     let count = usize::try_from(len).unwrap_or(user::MAX_IO);
-    let copied = copy(&from, start, count, |done, src| to.write_at(target.saturating_add(done), src))?;
+    let copied = copy(task, &from, start, count, |done, src| to.write_at(target.saturating_add(done), src))?;
     move_on(&from, input_offset, start, copied)?;
     move_on(&to, out_offset, target, copied)?;
     Ok(copied)
