@@ -192,7 +192,13 @@ impl<P: Platform> Dentry<P> {
         if self.inode.volatile() {
             return None;
         }
-        children.get(name.as_bytes()).and_then(Weak::upgrade)
+        let child = children.get(name.as_bytes()).and_then(Weak::upgrade)?;
+        if child.is_mount_point() || self.inode.is_still(name, &child.inode) {
+            return Some(child);
+        }
+        // Somebody else took the name from it.
+        child.place.lock().deleted = true;
+        None
     }
 
     /// Remembers that `name` is `inode`.

@@ -6,7 +6,7 @@
 use super::dentry::Dentry;
 use super::file::File;
 use super::host::HostFile;
-use super::hostdir::{LARGE, read_host};
+use super::hostdir::{append_host, read_host, write_host};
 use super::inode::{Apply, FileOps, Inode, InodeRef, IoCx, OpsRef, Terminal, WindowSize};
 use super::io::{BOUNCE, IoDst, IoSrc};
 use super::pseudo::made_up_attr;
@@ -15,7 +15,6 @@ use crate::platform::Platform;
 use crate::sync::WaitQueue;
 use crate::{errno, error::Result};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
 
@@ -190,41 +189,11 @@ impl<P: Platform> FileOps<P> for StreamOps<P> {
     }
 
     fn write_at(&self, offset: u64, src: &mut IoSrc<'_, P>, cx: IoCx) -> Result<usize> {
-        let mut stack = [0u8; BOUNCE];
-        let mut heap = Vec::new();
-        let buffer: &mut [u8] = if src.remaining() > BOUNCE && heap.try_reserve_exact(LARGE).is_ok() {
-            heap.resize(LARGE, 0);
-            &mut heap
-        } else {
-            &mut stack
-        };
-        let mut written = 0usize;
-        while src.remaining() > 0 {
-            let taken = src.take(buffer);
-            let mut rest = buffer.get(..taken).unwrap_or_default();
-            if rest.is_empty() {
-                break;
-            }
-            while !rest.is_empty() {
-                let at = offset.saturating_add(u64::try_from(written).unwrap_or(0));
-                match self.file.write(at, rest, cx.blocking) {
-                    Ok(0) => return Ok(written),
-                    Ok(count) => {
-                        let count = count.min(rest.len());
-                        written = written.saturating_add(count);
-                        rest = rest.get(count..).unwrap_or_default();
-                    }
-                    Err(error) => return if written > 0 { Ok(written) } else { Err(error) },
-                }
-            }
-        }
-        if written == 0 && src.faulted() { Err(errno!(FAULT)) } else { Ok(written) }
+        write_host(&*self.file, offset, src, cx)
     }
 
     fn append(&self, src: &mut IoSrc<'_, P>, cx: IoCx) -> Result<(usize, u64)> {
-        let end = self.file.attr().map_or(0, |attr| attr.size);
-        let count = self.write_at(end, src, cx)?;
-        Ok((count, end.saturating_add(u64::try_from(count).unwrap_or(0))))
+        append_host(&*self.file, src, cx)
     }
 
     fn seekable(&self) -> bool {
@@ -235,8 +204,12 @@ impl<P: Platform> FileOps<P> for StreamOps<P> {
         Ok(self.file.attr()?.size)
     }
 
+    fn truncate(&self, size: u64) -> Result<()> {
+        self.file.truncate(size)
+    }
+
     fn sync(&self) -> Result<()> {
-        Ok(())
+        self.file.sync()
     }
 
     fn poll(&self, watcher: Option<&Arc<WaitQueue<P>>>) -> Ready {

@@ -5,12 +5,13 @@
 //! may sleep; a wait that may last is interruptible and gives [`crate::error::Error::Interrupted`].
 
 use super::inode::{Apply, Blocking, Terminal, WindowSize};
-use super::types::{Attr, Name, OFlags, Ready};
+use super::types::{Attr, AttrChange, Mode, Name, OFlags, Ready, RenameFlags};
 use crate::platform::Platform;
 use crate::sync::WaitQueue;
 use crate::{errno, error::Result};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::any::Any;
 use core::fmt;
 
 /// An open file, pipe or terminal of the host.
@@ -33,6 +34,20 @@ pub trait HostFile<P: Platform>: Send + Sync + fmt::Debug {
     /// Writes `src`. May take less.
     fn write(&self, _offset: u64, _src: &[u8], _blocking: Blocking) -> Result<usize> {
         Err(errno!(ROFS))
+    }
+    /// Writes `src` at the end, in one step against other appends where the host has that; returns the count and the offset after it.
+    fn append(&self, src: &[u8], blocking: Blocking) -> Result<(usize, u64)> {
+        let end = self.attr()?.size;
+        let count = self.write(end, src, blocking)?;
+        Ok((count, end.saturating_add(u64::try_from(count).unwrap_or(0))))
+    }
+    /// Cuts or extends it.
+    fn truncate(&self, _size: u64) -> Result<()> {
+        Err(errno!(ROFS))
+    }
+    /// Makes what was written last.
+    fn sync(&self) -> Result<()> {
+        Ok(())
     }
     /// What it is ready for; with a watcher, wakes that at each change from now on.
     fn poll(&self, _watcher: Option<&Arc<WaitQueue<P>>>) -> Ready {
@@ -63,9 +78,24 @@ pub enum HostNode<P: Platform> {
     /// A directory.
     Dir(Arc<dyn HostDir<P>>),
     /// A symbolic link, and its target.
-    Symlink(Attr, Vec<u8>),
-    /// Anything else: opened by [`HostDir::open`] when it is needed.
-    Other(Attr),
+    Symlink(Arc<dyn HostLeaf<P>>, Vec<u8>),
+    /// Anything else.
+    Leaf(Arc<dyn HostLeaf<P>>),
+}
+
+/// What is no directory. It stays the one that was found, whatever becomes of its name.
+#[expect(clippy::missing_errors_doc, reason = "the errors are the host's")]
+pub trait HostLeaf<P: Platform>: Send + Sync + fmt::Debug {
+    /// Its present attributes.
+    fn attr(&self) -> Result<Attr>;
+    /// Opens the regular file that it is, for what `access` says of [`OFlags::READ`] and [`OFlags::WRITE`].
+    fn open(&self, access: OFlags) -> Result<Arc<dyn HostFile<P>>>;
+    /// Changes attributes.
+    fn set_attr(&self, _change: &AttrChange) -> Result<()> {
+        Err(errno!(ROFS))
+    }
+    /// This, for [`HostDir::link`] of the same host.
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// One entry that a host directory lists; `.` and `..` are left out.
@@ -81,17 +111,50 @@ pub struct HostEntry<'a> {
     pub next: u64,
 }
 
-/// A read-only directory of the host. One name at a time: no path, no `..`, no symbolic link is ever followed by the host.
+/// A directory of the host. One name at a time: no path, no `..`, no symbolic link is ever followed by the host.
+///
+/// What changes something is refused unless the host has been asked to share it for writing.
 #[expect(clippy::missing_errors_doc, reason = "the errors are the host's")]
 pub trait HostDir<P: Platform>: Send + Sync + fmt::Debug {
     /// Its attributes.
     fn attr(&self) -> Result<Attr>;
     /// The entry `name`, not followed; `NOENT` if there is none.
     fn lookup(&self, name: Name<'_>) -> Result<HostNode<P>>;
-    /// The present attributes of the entry `name`, not followed.
-    fn attr_of(&self, name: Name<'_>) -> Result<Attr>;
-    /// Opens the regular file `name` for reading, not followed.
-    fn open(&self, name: Name<'_>) -> Result<Arc<dyn HostFile<P>>>;
     /// Gives entries from `cookie` (0 is the start) to `sink` until it answers that it has no room.
     fn read_dir(&self, cookie: u64, sink: &mut dyn FnMut(HostEntry<'_>) -> bool) -> Result<()>;
+    /// This, for [`HostDir::rename`] of the same host.
+    fn as_any(&self) -> &dyn Any;
+
+    /// Changes attributes.
+    fn set_attr(&self, _change: &AttrChange) -> Result<()> {
+        Err(errno!(ROFS))
+    }
+    /// Makes an empty regular file; `EXIST` if the name is taken. The owner is whoever launched the sandbox; so for the next two.
+    fn create(&self, _name: Name<'_>, _mode: Mode) -> Result<()> {
+        Err(errno!(ROFS))
+    }
+    /// Makes a directory.
+    fn mkdir(&self, _name: Name<'_>, _mode: Mode) -> Result<()> {
+        Err(errno!(ROFS))
+    }
+    /// Makes a symbolic link; `target` has no NUL.
+    fn symlink(&self, _name: Name<'_>, _target: &[u8]) -> Result<()> {
+        Err(errno!(ROFS))
+    }
+    /// Gives `leaf` another name.
+    fn link(&self, _name: Name<'_>, _leaf: &dyn HostLeaf<P>) -> Result<()> {
+        Err(errno!(ROFS))
+    }
+    /// Takes a name from what is not a directory.
+    fn unlink(&self, _name: Name<'_>) -> Result<()> {
+        Err(errno!(ROFS))
+    }
+    /// Removes an empty directory.
+    fn rmdir(&self, _name: Name<'_>) -> Result<()> {
+        Err(errno!(ROFS))
+    }
+    /// Moves `from` of this directory to `to` of `dir`.
+    fn rename(&self, _from: Name<'_>, _dir: &dyn HostDir<P>, _to: Name<'_>, _flags: RenameFlags) -> Result<()> {
+        Err(errno!(ROFS))
+    }
 }

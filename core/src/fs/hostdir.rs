@@ -1,13 +1,15 @@
-//! The host's directories as a read-only file system.
+//! The host's directories as a file system.
 //!
-//! Invariants: nothing here writes to the host; only names are asked for, one at a time. Host inode numbers are shown as they
-//! are, under a device of the sandbox's own. Locks: `opened` is rank "directory entries" and may be held while the host opens.
+//! Invariants: only names are asked for, one at a time; nothing is written to the host below a root that is shared
+//! [`HostAccess::ReadOnly`]. A node stays the file that was found, whatever the host does with its name. Host inode numbers are
+//! shown as they are, under a device of the sandbox's own. What is made belongs to whoever launched the sandbox, on the host's
+//! disk: no quota of the sandbox counts it. Locks: `opened` is rank "directory entries" and may be held while the host opens.
 
-use super::host::{HostDir, HostFile, HostNode};
-use super::inode::{DirEntry, DirSink, FileOps, Inode, InodeRef, IoCx, OpsRef};
-use super::io::{BOUNCE, IoDst};
+use super::host::{HostDir, HostFile, HostLeaf, HostNode};
+use super::inode::{DirEntry, DirSink, FileOps, Inode, InodeRef, IoCx, OpsRef, Special};
+use super::io::{BOUNCE, IoDst, IoSrc};
 use super::pseudo::DirectoryOps;
-use super::types::{Asker, Attr, DeviceId, FileKind, InodeId, Name, NameBuf, OFlags, PAGE_SIZE, Ready};
+use super::types::{Asker, Attr, AttrChange, DeviceId, FileKind, InodeId, Name, NewNode, OFlags, PAGE_SIZE, Ready, RenameFlags};
 use crate::platform::{Frame, Platform};
 use crate::sync::{Mutex, WaitQueue};
 use crate::{errno, error::Result};
@@ -16,25 +18,33 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
 
+/// What the sandbox may do to a directory of the host and all below it, if the host lets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostAccess {
+    /// Look.
+    ReadOnly,
+    /// Whatever its launcher may.
+    ReadWrite,
+}
+
 /// What kind of node, and what only that kind has.
 enum Body<P: Platform> {
     Dir(Arc<dyn HostDir<P>>),
-    Symlink(Vec<u8>),
-    Other { opened: Mutex<P, Weak<Opened<P>>> },
+    Symlink(Arc<dyn HostLeaf<P>>, Vec<u8>),
+    Leaf { leaf: Arc<dyn HostLeaf<P>>, opened: Mutex<P, Weak<Opened<P>>> },
 }
 
 /// A node of the host.
 struct HostInode<P: Platform> {
-    device: DeviceId,
-    attr: Attr,
-    /// Where it was found, to ask for its present attributes and to open it.
-    found: Option<(Arc<dyn HostDir<P>>, NameBuf)>,
+    id: InodeId,
+    kind: FileKind,
+    access: HostAccess,
     body: Body<P>,
 }
 
 impl<P: Platform> fmt::Debug for HostInode<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HostInode").field("number", &self.attr.id.number).finish_non_exhaustive()
+        f.debug_struct("HostInode").field("number", &self.id.number).finish_non_exhaustive()
     }
 }
 
@@ -42,59 +52,142 @@ impl<P: Platform> fmt::Debug for HostInode<P> {
 ///
 /// # Errors
 /// Those of the host.
-pub fn root<P: Platform>(device: DeviceId, dir: Arc<dyn HostDir<P>>) -> Result<InodeRef<P>> {
-    let attr = dir.attr()?;
-    Ok(Arc::new(HostInode { device, attr, found: None, body: Body::Dir(dir) }))
+pub fn root<P: Platform>(device: DeviceId, dir: Arc<dyn HostDir<P>>, access: HostAccess) -> Result<InodeRef<P>> {
+    HostInode::found(device, access, HostNode::Dir(dir)).map(|inode| inode as InodeRef<P>)
+}
+
+impl<P: Platform> HostInode<P> {
+    fn found(device: DeviceId, access: HostAccess, node: HostNode<P>) -> Result<Arc<Self>> {
+        let (attr, body) = match node {
+            HostNode::Dir(dir) => (dir.attr()?, Body::Dir(dir)),
+            HostNode::Symlink(leaf, target) => (leaf.attr()?, Body::Symlink(leaf, target)),
+            HostNode::Leaf(leaf) => (leaf.attr()?, Body::Leaf { leaf, opened: Mutex::<P, _>::new(Weak::new()) }),
+        };
+        let kind = match &body {
+            Body::Dir(_) => FileKind::Directory,
+            Body::Symlink(..) => FileKind::Symlink,
+            Body::Leaf { .. } => attr.kind,
+        };
+        Ok(Arc::new(Self { id: InodeId { device, number: attr.id.number }, kind, access, body }))
+    }
+
+    /// The host's attributes, whose id is the host's.
+    fn host_attr(&self) -> Result<Attr> {
+        match &self.body {
+            Body::Dir(dir) => dir.attr(),
+            Body::Symlink(leaf, _) | Body::Leaf { leaf, .. } => leaf.attr(),
+        }
+    }
+
+    fn find(&self, name: Name<'_>) -> Result<Arc<Self>> {
+        let Body::Dir(dir) = &self.body else { return Err(errno!(NOTDIR)) };
+        Self::found(self.id.device, self.access, dir.lookup(name)?)
+    }
+
+    /// Refuses to change what is shared for looking only.
+    fn writable(&self) -> Result<()> {
+        match self.access {
+            HostAccess::ReadOnly => Err(errno!(ROFS)),
+            HostAccess::ReadWrite => Ok(()),
+        }
+    }
+
+    /// The directory that it is, to be changed.
+    fn writable_dir(&self) -> Result<&dyn HostDir<P>> {
+        self.writable()?;
+        match &self.body {
+            Body::Dir(dir) => Ok(&**dir),
+            Body::Symlink(..) | Body::Leaf { .. } => Err(errno!(NOTDIR)),
+        }
+    }
+
+    /// `inode` as one of this file system.
+    fn own(inode: &InodeRef<P>) -> Result<Arc<Self>> {
+        Arc::clone(inode).into_any().downcast().map_err(|_other| errno!(XDEV))
+    }
 }
 
 impl<P: Platform> Inode<P> for HostInode<P> {
     fn id(&self) -> InodeId {
-        InodeId { device: self.device, number: self.attr.id.number }
+        self.id
     }
 
     fn kind(&self) -> FileKind {
-        match &self.body {
-            Body::Dir(_) => FileKind::Directory,
-            Body::Symlink(_) => FileKind::Symlink,
-            Body::Other { .. } => self.attr.kind,
-        }
+        self.kind
     }
 
     fn attr(&self) -> Result<Attr> {
-        let now = match (&self.body, &self.found) {
-            (Body::Dir(dir), _) => dir.attr()?,
-            (Body::Other { .. }, Some((dir, name))) => match dir.attr_of(name.as_name()) {
-                Ok(attr) if attr.id.number == self.attr.id.number => attr,
-                // The host has put another file there, or none; this is the one that was found.
-                _ => self.attr,
-            },
-            _ => self.attr,
-        };
-        Ok(Attr { id: self.id(), kind: self.kind(), ..now })
+        Ok(Attr { id: self.id, kind: self.kind, ..self.host_attr()? })
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
     }
 
+    fn set_attr(&self, change: &AttrChange) -> Result<()> {
+        self.writable()?;
+        match &self.body {
+            Body::Dir(dir) => dir.set_attr(change),
+            Body::Symlink(leaf, _) | Body::Leaf { leaf, .. } => leaf.set_attr(change),
+        }
+    }
+
     fn read_only(&self) -> bool {
-        true
+        self.access == HostAccess::ReadOnly
     }
 
     fn lookup(&self, name: Name<'_>) -> Result<InodeRef<P>> {
-        let Body::Dir(dir) = &self.body else { return Err(errno!(NOTDIR)) };
-        let found = Some((Arc::clone(dir), NameBuf::from(name)));
-        let (attr, body) = match dir.lookup(name)? {
-            HostNode::Dir(dir) => (dir.attr()?, Body::Dir(dir)),
-            HostNode::Symlink(attr, target) => (attr, Body::Symlink(target)),
-            HostNode::Other(attr) => (attr, Body::Other { opened: Mutex::<P, _>::new(Weak::new()) }),
-        };
-        Ok(Arc::new(HostInode { device: self.device, attr, found, body }))
+        self.find(name).map(|inode| inode as InodeRef<P>)
+    }
+
+    fn is_still(&self, name: Name<'_>, child: &InodeRef<P>) -> bool {
+        // The host may change what is shared for writing as well; a system's files are looked at once.
+        self.access == HostAccess::ReadOnly
+            || self.find(name).is_ok_and(|found| found.id == child.id() && found.kind == child.kind())
+    }
+
+    fn create(&self, name: Name<'_>, what: Special, new: NewNode) -> Result<InodeRef<P>> {
+        let dir = self.writable_dir()?;
+        if what != Special::Regular {
+            return Err(errno!(PERM, "the host's directories take no pipes, sockets and devices"));
+        }
+        dir.create(name, new.mode)?;
+        self.lookup(name)
+    }
+
+    fn mkdir(&self, name: Name<'_>, new: NewNode) -> Result<InodeRef<P>> {
+        self.writable_dir()?.mkdir(name, new.mode)?;
+        self.lookup(name)
+    }
+
+    fn symlink(&self, name: Name<'_>, target: &[u8], _new: NewNode) -> Result<InodeRef<P>> {
+        self.writable_dir()?.symlink(name, target)?;
+        self.lookup(name)
+    }
+
+    fn link(&self, name: Name<'_>, target: &InodeRef<P>) -> Result<()> {
+        let target = Self::own(target)?;
+        match &target.body {
+            Body::Dir(_) => Err(errno!(PERM, "a directory has one name")),
+            Body::Symlink(leaf, _) | Body::Leaf { leaf, .. } => self.writable_dir()?.link(name, &**leaf),
+        }
+    }
+
+    fn unlink(&self, name: Name<'_>) -> Result<()> {
+        self.writable_dir()?.unlink(name)
+    }
+
+    fn rmdir(&self, name: Name<'_>) -> Result<()> {
+        self.writable_dir()?.rmdir(name)
+    }
+
+    fn rename(&self, from: Name<'_>, dir: &InodeRef<P>, to: Name<'_>, flags: RenameFlags) -> Result<()> {
+        self.writable_dir()?.rename(from, Self::own(dir)?.writable_dir()?, to, flags)
     }
 
     fn read_dir(&self, cookie: u64, sink: &mut DirSink<'_>) -> Result<u64> {
         let Body::Dir(dir) = &self.body else { return Err(errno!(NOTDIR)) };
-        let number = self.attr.id.number;
+        let number = self.id.number;
         let mut at = cookie;
         // The host's cookies are shifted by the two own entries.
         for (own, name) in [(0, &b"."[..]), (1, &b".."[..])] {
@@ -118,27 +211,31 @@ impl<P: Platform> Inode<P> for HostInode<P> {
     }
 
     fn readlink(&self, _who: Asker) -> Result<Vec<u8>> {
-        let Body::Symlink(target) = &self.body else { return Err(errno!(INVAL, "not a symbolic link")) };
+        let Body::Symlink(_, target) = &self.body else { return Err(errno!(INVAL, "not a symbolic link")) };
         let mut copy = Vec::new();
         copy.try_reserve_exact(target.len()).map_err(|_| errno!(NOMEM))?;
         copy.extend_from_slice(target);
         Ok(copy)
     }
 
-    fn open(self: Arc<Self>, _flags: OFlags) -> Result<OpsRef<P>> {
-        match (&self.body, &self.found) {
-            (Body::Dir(_), _) => Ok(Arc::new(DirectoryOps)),
-            (Body::Other { opened }, Some((dir, name))) if self.attr.kind == FileKind::Regular => {
+    fn open(self: Arc<Self>, flags: OFlags) -> Result<OpsRef<P>> {
+        match &self.body {
+            Body::Dir(_) => Ok(Arc::new(DirectoryOps)),
+            Body::Symlink(..) => Err(errno!(LOOP)),
+            Body::Leaf { leaf, .. } if self.kind == FileKind::Regular && flags.contains(OFlags::WRITE) => {
+                self.writable()?;
+                Ok(Arc::new(Opened { file: leaf.open(flags & (OFlags::READ | OFlags::WRITE))? }))
+            }
+            Body::Leaf { leaf, opened } if self.kind == FileKind::Regular => {
                 let mut opened = opened.lock();
                 if let Some(open) = opened.upgrade() {
                     return Ok(open);
                 }
-                let open = Arc::new(Opened { file: dir.open(name.as_name())? });
+                let open = Arc::new(Opened { file: leaf.open(OFlags::READ)? });
                 *opened = Arc::downgrade(&open);
                 Ok(open)
             }
-            (Body::Symlink(_), _) => Err(errno!(LOOP)),
-            _ => Err(errno!(NXIO, "pipes, sockets and devices of the host are out of reach")),
+            Body::Leaf { .. } => Err(errno!(NXIO, "pipes, sockets and devices of the host are out of reach")),
         }
     }
 }
@@ -170,6 +267,14 @@ impl<P: Platform> FileOps<P> for Opened<P> {
         dst.outcome(start)
     }
 
+    fn write_at(&self, offset: u64, src: &mut IoSrc<'_, P>, cx: IoCx) -> Result<usize> {
+        write_host(&*self.file, offset, src, cx)
+    }
+
+    fn append(&self, src: &mut IoSrc<'_, P>, cx: IoCx) -> Result<(usize, u64)> {
+        append_host(&*self.file, src, cx)
+    }
+
     fn seekable(&self) -> bool {
         true
     }
@@ -178,13 +283,21 @@ impl<P: Platform> FileOps<P> for Opened<P> {
         Ok(self.file.attr()?.size)
     }
 
+    fn truncate(&self, size: u64) -> Result<()> {
+        self.file.truncate(size)
+    }
+
     fn sync(&self) -> Result<()> {
-        Ok(())
+        self.file.sync()
+    }
+
+    fn begin_writable_mapping(&self) -> Result<()> {
+        Err(errno!(NODEV, "the host's pages are not the guest's to write to"))
     }
 
     fn page(&self, index: u64, for_write: bool) -> Result<P::Frame> {
         if for_write {
-            return Err(errno!(ROFS));
+            return Err(errno!(NODEV, "the host's pages are not the guest's to write to"));
         }
         self.file.page(index)
     }
@@ -218,8 +331,66 @@ pub(super) fn read_host<P: Platform>(file: &dyn HostFile<P>, offset: u64, dst: &
     Ok(dst.put(part.get(..read).unwrap_or_default()))
 }
 
+/// Writes all of `src` to the host at `offset`; returns how much it took.
+///
+/// # Errors
+/// Those of the host and `FAULT`, if nothing was written.
+pub(super) fn write_host<P: Platform>(file: &dyn HostFile<P>, offset: u64, src: &mut IoSrc<'_, P>, cx: IoCx) -> Result<usize> {
+    let mut at = offset;
+    give_host(src, |part| {
+        let count = file.write(at, part, cx.blocking)?.min(part.len());
+        at = at.saturating_add(u64::try_from(count).unwrap_or(0));
+        Ok(count)
+    })
+}
+
+/// The same at the end of the file; also returns the offset after it.
+///
+/// # Errors
+/// Those of [`write_host`].
+pub(super) fn append_host<P: Platform>(file: &dyn HostFile<P>, src: &mut IoSrc<'_, P>, cx: IoCx) -> Result<(usize, u64)> {
+    let mut end = 0;
+    let count = give_host(src, |part| {
+        let (count, after) = file.append(part, cx.blocking)?;
+        end = after;
+        Ok(count.min(part.len()))
+    })?;
+    Ok((count, end))
+}
+
+/// Gives `src` to `write` in parts until it takes no more; returns how much was taken.
+fn give_host<P: Platform>(src: &mut IoSrc<'_, P>, mut write: impl FnMut(&[u8]) -> Result<usize>) -> Result<usize> {
+    let mut stack = [0u8; BOUNCE];
+    let mut heap = Vec::new();
+    let buffer: &mut [u8] = if src.remaining() > BOUNCE && heap.try_reserve_exact(LARGE).is_ok() {
+        heap.resize(LARGE, 0);
+        &mut heap
+    } else {
+        &mut stack
+    };
+    let mut written = 0usize;
+    while src.remaining() > 0 {
+        let taken = src.take(buffer);
+        let mut rest = buffer.get(..taken).unwrap_or_default();
+        if rest.is_empty() {
+            break;
+        }
+        while !rest.is_empty() {
+            match write(rest) {
+                Ok(0) => return Ok(written),
+                Ok(count) => {
+                    written = written.saturating_add(count);
+                    rest = rest.get(count..).unwrap_or_default();
+                }
+                Err(error) => return if written > 0 { Ok(written) } else { Err(error) },
+            }
+        }
+    }
+    if written == 0 && src.faulted() { Err(errno!(FAULT)) } else { Ok(written) }
+}
+
 /// Buffer of a large transfer with the host.
-pub(super) const LARGE: usize = 16 * PAGE_SIZE;
+const LARGE: usize = 16 * PAGE_SIZE;
 
 /// A frame of page `index` filled by reading `file`: for hosts that cannot lend their page cache.
 ///

@@ -3,7 +3,7 @@
 //!
 //! Owns: references to places in the host's tree. The host is asked for one component that is neither `.` nor `..`, and never
 //! follows a symbolic link; mounts below are crossed. Checks of permission are the host's, with the carrier's credentials, which are
-//! the launcher's. Only regular files are opened: a FIFO would block and a device reach its driver.
+//! the launcher's. Only regular files are opened: a FIFO would block and a device reach its driver. Changes are in `change`.
 
 use super::LinuxKernel;
 use super::attr;
@@ -11,18 +11,20 @@ use super::file::{HostOpen, Open};
 use crate::sys;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::any::Any;
 use core::mem::MaybeUninit;
 use core::ops::Range;
+use kernel::prelude::EPERM;
 use litebox_core::errno;
 use litebox_core::error::Result;
-use litebox_core::fs::host::{HostDir, HostEntry, HostFile, HostNode};
-use litebox_core::fs::types::{Attr, FileKind, Name};
+use litebox_core::fs::host::{HostDir, HostEntry, HostFile, HostLeaf, HostNode};
+use litebox_core::fs::types::{Attr, AttrChange, FileKind, Mode, Name, OFlags, RenameFlags};
 
 /// Bytes of a name, with its NUL.
 const NAME_ROOM: usize = 256;
 
 /// A counted reference to a place in the host's tree: a mount and a dentry.
-struct Place(sys::path);
+pub(super) struct Place(pub(super) sys::path);
 
 // SAFETY: Mounts and dentries may be used by any thread; the counts are atomic.
 unsafe impl Send for Place {}
@@ -36,24 +38,43 @@ impl Drop for Place {
     }
 }
 
+impl core::fmt::Debug for Place {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("place of the host")
+    }
+}
+
 impl Place {
-    fn attr(&self) -> Result<Attr> {
+    pub(super) fn attr(&self) -> Result<Attr> {
         // SAFETY: Our own references.
         unsafe { attr::of(&raw const self.0) }
     }
 
-    fn inode(&self) -> *mut sys::inode {
+    pub(super) fn inode(&self) -> *mut sys::inode {
         // SAFETY: Our own reference; a place that was found or opened has an inode, and keeps it.
         unsafe { (*self.0.dentry).d_inode }
     }
 
-    /// Opens it for reading, as the current task may.
+    /// How the mount shows owners.
+    pub(super) fn idmap(&self) -> *mut sys::mnt_idmap {
+        // SAFETY: Our own reference; the map lives as long as the mount.
+        unsafe { (*self.0.mnt).mnt_idmap }
+    }
+
+    /// Opens it, as the current task may.
     fn open(&self, flags: u32) -> kernel::error::Result<Open> {
-        // SAFETY: Our own reference; the mount lives as long.
-        let idmap = unsafe { (*self.0.mnt).mnt_idmap };
+        let wanted = match flags & sys::O_ACCMODE {
+            sys::O_RDONLY => sys::MAY_READ,
+            sys::O_WRONLY => sys::MAY_WRITE,
+            _ => sys::MAY_READ | sys::MAY_WRITE,
+        };
         // dentry_open asks nobody.
         // SAFETY: A live inode, seen through this mount.
-        kernel::error::to_result(unsafe { sys::inode_permission(idmap, self.inode(), (sys::MAY_OPEN | sys::MAY_READ) as i32) })?;
+        kernel::error::to_result(unsafe { sys::inode_permission(self.idmap(), self.inode(), (sys::MAY_OPEN | wanted) as i32) })?;
+        // SAFETY: A live inode.
+        if wanted & sys::MAY_WRITE != 0 && unsafe { (*self.inode()).i_flags } & sys::S_APPEND != 0 {
+            return Err(EPERM);
+        }
         // SAFETY: The current task's credentials are its own to read, and do not change during this call.
         let credentials = unsafe { (*sys::get_current()).cred };
         // SAFETY: Our own references; the file that comes is ours.
@@ -90,13 +111,12 @@ impl Place {
 }
 
 /// A directory of the host.
-pub(super) struct Dir(Place);
+#[derive(Debug)]
+pub(super) struct Dir(pub(super) Place);
 
-impl core::fmt::Debug for Dir {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("directory of the host")
-    }
-}
+/// Anything else.
+#[derive(Debug)]
+pub(super) struct Leaf(pub(super) Place);
 
 impl Dir {
     /// The place that `path` names, whatever is there.
@@ -139,27 +159,16 @@ impl HostDir<LinuxKernel> for Dir {
 
     fn lookup(&self, name: Name<'_>) -> Result<HostNode<LinuxKernel>> {
         let place = self.find(name)?;
-        let attr = place.attr()?;
-        Ok(match attr.kind {
+        Ok(match place.attr()?.kind {
             FileKind::Directory => HostNode::Dir(Arc::new(Self(place))),
-            FileKind::Symlink => HostNode::Symlink(attr, place.target()?),
+            FileKind::Symlink => {
+                let target = place.target()?;
+                HostNode::Symlink(Arc::new(Leaf(place)), target)
+            }
             FileKind::Regular | FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => {
-                HostNode::Other(attr)
+                HostNode::Leaf(Arc::new(Leaf(place)))
             }
         })
-    }
-
-    fn attr_of(&self, name: Name<'_>) -> Result<Attr> {
-        self.find(name)?.attr()
-    }
-
-    fn open(&self, name: Name<'_>) -> Result<Arc<dyn HostFile<LinuxKernel>>> {
-        let place = self.find(name)?;
-        if place.attr()?.kind != FileKind::Regular {
-            return Err(errno!(ACCESS, "only regular files of the host are opened"));
-        }
-        let file = place.open(sys::O_RDONLY | sys::O_LARGEFILE).map_err(attr::from_kernel)?;
-        Ok(Arc::new(HostOpen::new(file, false)))
     }
 
     fn read_dir(&self, cookie: u64, sink: &mut dyn FnMut(HostEntry<'_>) -> bool) -> Result<()> {
@@ -185,6 +194,71 @@ impl HostDir<LinuxKernel> for Dir {
             }
         }
     }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn set_attr(&self, change: &AttrChange) -> Result<()> {
+        self.0.set_attr(change)
+    }
+
+    fn create(&self, name: Name<'_>, mode: Mode) -> Result<()> {
+        self.make_file(name, mode)
+    }
+
+    fn mkdir(&self, name: Name<'_>, mode: Mode) -> Result<()> {
+        self.make_dir(name, mode)
+    }
+
+    fn symlink(&self, name: Name<'_>, target: &[u8]) -> Result<()> {
+        self.make_symlink(name, target)
+    }
+
+    fn link(&self, name: Name<'_>, leaf: &dyn HostLeaf<LinuxKernel>) -> Result<()> {
+        let leaf = leaf.as_any().downcast_ref::<Leaf>().ok_or(errno!(XDEV))?;
+        self.make_link(name, &leaf.0)
+    }
+
+    fn unlink(&self, name: Name<'_>) -> Result<()> {
+        self.remove_name(name)
+    }
+
+    fn rmdir(&self, name: Name<'_>) -> Result<()> {
+        self.remove_dir(name)
+    }
+
+    fn rename(&self, from: Name<'_>, dir: &dyn HostDir<LinuxKernel>, to: Name<'_>, flags: RenameFlags) -> Result<()> {
+        let dir = dir.as_any().downcast_ref::<Self>().ok_or(errno!(XDEV))?;
+        self.move_name(from, dir, to, flags)
+    }
+}
+
+impl HostLeaf<LinuxKernel> for Leaf {
+    fn attr(&self) -> Result<Attr> {
+        self.0.attr()
+    }
+
+    fn open(&self, access: OFlags) -> Result<Arc<dyn HostFile<LinuxKernel>>> {
+        if self.attr()?.kind != FileKind::Regular {
+            return Err(errno!(ACCESS, "only regular files of the host are opened"));
+        }
+        let access = match (access.contains(OFlags::READ), access.contains(OFlags::WRITE)) {
+            (_, false) => sys::O_RDONLY,
+            (false, true) => sys::O_WRONLY,
+            (true, true) => sys::O_RDWR,
+        };
+        let file = self.0.open(access | sys::O_LARGEFILE).map_err(attr::from_kernel)?;
+        Ok(Arc::new(HostOpen::new(file, false)))
+    }
+
+    fn set_attr(&self, change: &AttrChange) -> Result<()> {
+        self.0.set_attr(change)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }
 
 impl Dir {
@@ -194,7 +268,7 @@ impl Dir {
         for (entry, end) in listing.found.iter().zip(ends) {
             let Some(name) = listing.names.get(entry.name.clone()) else { continue };
             let kind = match entry.kind {
-                sys::DT_UNKNOWN => match Name::new(name).and_then(|name| self.attr_of(name)) {
+                sys::DT_UNKNOWN => match Name::new(name).and_then(|name| self.find(name)?.attr()) {
                     Ok(attr) => attr.kind,
                     // It has gone meanwhile.
                     Err(_) => continue,

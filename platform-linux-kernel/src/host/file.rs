@@ -246,7 +246,7 @@ impl HostOpen {
     fn is_ready(&self, way: Way) -> bool {
         let wanted = match way {
             Way::In => Ready::IN,
-            Way::Out => Ready::OUT,
+            Way::Out | Way::End => Ready::OUT,
         };
         watch::ready(&self.open).intersects(wanted | Ready::ERR | Ready::HUP)
     }
@@ -262,7 +262,7 @@ impl HostOpen {
         let part = sys::kvec { iov_base: buffer.cast(), iov_len: len };
         let direction = match way {
             Way::In => sys::ITER_DEST,
-            Way::Out => sys::ITER_SOURCE,
+            Way::Out | Way::End => sys::ITER_SOURCE,
         };
         let mut parts = MaybeUninit::<sys::iov_iter>::uninit();
         // SAFETY: Writes all of `parts`; it and `part` outlive the transfer.
@@ -273,6 +273,7 @@ impl HostOpen {
             match way {
                 Way::In => sys::vfs_iter_read(file, parts.as_mut_ptr(), position, manner),
                 Way::Out => sys::vfs_iter_write(file, parts.as_mut_ptr(), position, manner | sys::NO_SIGPIPE),
+                Way::End => sys::vfs_iter_write(file, parts.as_mut_ptr(), position, manner | sys::NO_SIGPIPE | sys::APPEND),
             }
         };
         attr::count(result).map(|count| (count, at))
@@ -282,7 +283,7 @@ impl HostOpen {
     ///
     /// # Safety
     /// As for `once`.
-    unsafe fn transfer(&self, way: Way, offset: u64, buffer: *mut u8, len: usize, blocking: Blocking) -> Result<usize> {
+    unsafe fn transfer(&self, way: Way, offset: u64, buffer: *mut u8, len: usize, blocking: Blocking) -> Result<(usize, i64)> {
         let mut tries = 0_u32;
         loop {
             // SAFETY: Contract.
@@ -294,7 +295,7 @@ impl HostOpen {
                 Err(error) => return Err(error),
                 Ok((count, at)) => {
                     self.moved_to(at);
-                    return Ok(count);
+                    return Ok((count, at));
                 }
             }
         }
@@ -327,6 +328,8 @@ enum Way {
     In,
     /// To the host.
     Out,
+    /// To the end of the host's file.
+    End,
 }
 
 impl HostFile<LinuxKernel> for HostOpen {
@@ -357,12 +360,30 @@ impl HostFile<LinuxKernel> for HostOpen {
 
     fn read(&self, offset: u64, dst: &mut [u8], blocking: Blocking) -> Result<usize> {
         // SAFETY: A borrow of ours for writing.
-        unsafe { self.transfer(Way::In, offset, dst.as_mut_ptr(), dst.len(), blocking) }
+        unsafe { self.transfer(Way::In, offset, dst.as_mut_ptr(), dst.len(), blocking) }.map(|(count, _)| count)
     }
 
     fn write(&self, offset: u64, src: &[u8], blocking: Blocking) -> Result<usize> {
         // SAFETY: A borrow of ours for reading, which is all that a source is used for.
-        unsafe { self.transfer(Way::Out, offset, src.as_ptr().cast_mut(), src.len(), blocking) }
+        unsafe { self.transfer(Way::Out, offset, src.as_ptr().cast_mut(), src.len(), blocking) }.map(|(count, _)| count)
+    }
+
+    fn append(&self, src: &[u8], blocking: Blocking) -> Result<(usize, u64)> {
+        let way = if self.seekable() { Way::End } else { Way::Out };
+        // SAFETY: As in `write`.
+        let (count, at) = unsafe { self.transfer(way, 0, src.as_ptr().cast_mut(), src.len(), blocking) }?;
+        Ok((count, u64::try_from(at).unwrap_or_default()))
+    }
+
+    fn truncate(&self, size: u64) -> Result<()> {
+        let size = i64::try_from(size).map_err(|_big| errno!(FBIG))?;
+        // SAFETY: The path of a live file.
+        attr::check(unsafe { sys::vfs_truncate(self.open.path(), size) })
+    }
+
+    fn sync(&self) -> Result<()> {
+        // SAFETY: A live file.
+        attr::check(unsafe { sys::vfs_fsync(self.open.as_ptr(), 0) })
     }
 
     fn poll(&self, watcher: Option<&Arc<WaitQueue<LinuxKernel>>>) -> Ready {

@@ -3,6 +3,7 @@
 //! Each file implements one trait of `litebox_core::platform` for [`LinuxKernel`]. Memory is in `mm`, guests are in `trap`.
 
 mod attr;
+mod change;
 mod clock;
 mod cpu;
 mod dir;

@@ -26,7 +26,7 @@ use litebox_core::fs::devices::HostStream;
 use litebox_core::fs::fd_table::{Fd, FdFlags};
 use litebox_core::fs::file::File;
 use litebox_core::fs::host::{HostDir, HostFile};
-use litebox_core::fs::hostdir;
+use litebox_core::fs::hostdir::{self, HostAccess};
 use litebox_core::fs::inode::InodeRef;
 use litebox_core::fs::memory::MemoryFs;
 use litebox_core::fs::mount::{MountFlags, MountNamespace, NewMount};
@@ -92,7 +92,8 @@ impl<P: Cpu> Builder<P> {
     /// - `INVAL`: the first mount is not at `/`.  - `NOENT`, `NOTDIR`, `LOOP`, `NAMETOOLONG`: there is no such place, or the one
     ///   is a directory and the other is not.  - `NOSPC`: too many mounts.  - `NOMEM`; those of the host.
     pub fn mount_host_dir(&mut self, at: &[u8], dir: Arc<dyn HostDir<P>>, read_only: bool) -> Result<()> {
-        let root = hostdir::root(self.new_device(), dir)?;
+        let access = if read_only { HostAccess::ReadOnly } else { HostAccess::ReadWrite };
+        let root = hostdir::root(self.new_device(), dir, access)?;
         self.mount(at, root, ("host", "host"), flags(read_only) | MountFlags::NODEV)
     }
 

@@ -2,8 +2,8 @@
 
 use litebox_core::error::{Errno, Result};
 use litebox_core::fs::devices::HostStream;
-use litebox_core::fs::host::{HostDir, HostEntry, HostFile, HostNode};
-use litebox_core::fs::hostdir;
+use litebox_core::fs::host::{HostDir, HostEntry, HostFile, HostLeaf, HostNode};
+use litebox_core::fs::hostdir::{self, HostAccess};
 use litebox_core::fs::inode::Blocking;
 use litebox_core::fs::io::{IoDst, IoSrc};
 use litebox_core::fs::map::{FileSource, MapAccess};
@@ -14,6 +14,7 @@ use litebox_core::fs::types::{Attr, Credentials, DeviceId, FileKind, InodeId, Mo
 use litebox_core::mm::MapSource;
 use litebox_core::platform::Frame;
 use litebox_platform_hosted::Hosted;
+use std::any::Any;
 use std::sync::{Arc, Mutex};
 
 const DEVICE: DeviceId = DeviceId { major: 8, minor: 1 };
@@ -50,6 +51,22 @@ impl HostFile<Hosted> for Bytes {
     }
 }
 
+/// A file, link or pipe: its attributes.
+#[derive(Debug)]
+struct Leaf(Attr);
+
+impl HostLeaf<Hosted> for Leaf {
+    fn attr(&self) -> Result<Attr> {
+        Ok(self.0)
+    }
+    fn open(&self, _: OFlags) -> Result<Arc<dyn HostFile<Hosted>>> {
+        Ok(Arc::new(Bytes(b"host's text", Mutex::default())))
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
 #[derive(Debug)]
 struct Dir;
 
@@ -58,22 +75,17 @@ impl HostDir<Hosted> for Dir {
         Ok(attr(1, FileKind::Directory, 0))
     }
     fn lookup(&self, name: Name<'_>) -> Result<HostNode<Hosted>> {
+        let leaf = |number, kind, size| Arc::new(Leaf(attr(number, kind, size)));
         match name.as_bytes() {
-            b"text" => Ok(HostNode::Other(attr(11, FileKind::Regular, 11))),
+            b"text" => Ok(HostNode::Leaf(leaf(11, FileKind::Regular, 11))),
             b"sub" => Ok(HostNode::Dir(Arc::new(Dir))),
-            b"link" => Ok(HostNode::Symlink(attr(12, FileKind::Symlink, 8), b"sub/text".to_vec())),
-            b"pipe" => Ok(HostNode::Other(attr(13, FileKind::Fifo, 0))),
+            b"link" => Ok(HostNode::Symlink(leaf(12, FileKind::Symlink, 8), b"sub/text".to_vec())),
+            b"pipe" => Ok(HostNode::Leaf(leaf(13, FileKind::Fifo, 0))),
             _ => Err(litebox_core::errno!(NOENT)),
         }
     }
-    fn attr_of(&self, name: Name<'_>) -> Result<Attr> {
-        match self.lookup(name)? {
-            HostNode::Dir(dir) => dir.attr(),
-            HostNode::Symlink(attr, _) | HostNode::Other(attr) => Ok(attr),
-        }
-    }
-    fn open(&self, _: Name<'_>) -> Result<Arc<dyn HostFile<Hosted>>> {
-        Ok(Arc::new(Bytes(b"host's text", Mutex::default())))
+    fn as_any(&self) -> &dyn Any {
+        self
     }
     fn read_dir(&self, cookie: u64, sink: &mut dyn FnMut(HostEntry<'_>) -> bool) -> Result<()> {
         for (index, name) in [&b"text"[..], b"sub", b"link", b"pipe"].iter().enumerate().skip(cookie as usize) {
@@ -87,7 +99,7 @@ impl HostDir<Hosted> for Dir {
 }
 
 fn context() -> FsContext<Hosted> {
-    let root = hostdir::root(DEVICE, Arc::new(Dir)).expect("a root");
+    let root = hostdir::root(DEVICE, Arc::new(Dir), HostAccess::ReadOnly).expect("a root");
     let mount = NewMount { root, flags: MountFlags::empty(), kind: "host", source: "/".into() };
     FsContext::new(MountNamespace::new(mount))
 }
