@@ -28,6 +28,7 @@ extern crate alloc;
 pub mod error;
 pub mod event;
 pub mod fs;
+pub mod ipc;
 pub mod mm;
 pub mod net;
 pub mod platform;

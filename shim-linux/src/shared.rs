@@ -1,4 +1,4 @@
-//! What the processes of a sandbox share beside files: locks on those, sockets, timers, numbers of what is in no directory.
+//! What the processes of a sandbox share beside files: locks on those, sockets, memory with a key, timers, numbers of what is in no directory.
 
 use crate::signal::Cpu;
 use crate::task::Sandbox;
@@ -7,6 +7,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use litebox_core::fs::locks::FileLocks;
 use litebox_core::fs::types::{DeviceId, InodeId};
+use litebox_core::ipc::shm::Segments;
 use litebox_core::net::unix::UnixNet;
 use litebox_core::platform::Platform;
 use litebox_core::quota::Quota;
@@ -23,6 +24,7 @@ pub(crate) struct Shared<P: Platform> {
     nesting: Mutex<P, ()>,
     locks: Arc<FileLocks<P>>,
     unix: Arc<UnixNet<P>>,
+    segments: Segments<P>,
 }
 
 impl<P: Platform> fmt::Debug for Shared<P> {
@@ -41,6 +43,7 @@ impl<P: Platform> Shared<P> {
             nesting,
             locks: FileLocks::new(quota),
             unix: UnixNet::new(quota),
+            segments: Segments::new(quota),
         }
     }
 
@@ -52,6 +55,11 @@ impl<P: Platform> Shared<P> {
     /// What is to happen at a time.
     pub(crate) fn timers(&self) -> &Arc<Timers<P>> {
         &self.timers
+    }
+
+    /// Shared memory with a key.
+    pub(crate) fn segments(&self) -> &Segments<P> {
+        &self.segments
     }
 
     /// Sockets.

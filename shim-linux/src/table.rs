@@ -11,8 +11,8 @@
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
-    attributes, dirs, event, fcntl, files, futex, ids, ioctl, limits, map, message, names, pipe, poll, prctl, sched, signals,
-    sigwait, socket, stat, task, time, timer, transfer,
+    attributes, dirs, event, fcntl, files, futex, ids, ioctl, limits, map, message, names, pipe, poll, prctl, sched, shm,
+    signals, sigwait, socket, stat, task, time, timer, transfer,
 };
 use crate::calls::{exec, kill, pidfd, process, wait};
 use crate::signal::Cpu;
@@ -156,9 +156,9 @@ syscalls! {
      26 msync (addr: Ptr, length: Len, flags: Int) = Full [transfer::msync, No];
      27 mincore (addr: Ptr, length: Len, vec: Ptr) = Full [map::mincore, No];
      28 madvise (addr: Ptr, length: Len, advice: Int) = Partial [map::madvise, No, "advice about huge pages, merging and dumping is accepted without effect; MADV_REMOVE is EINVAL"];
-     29 shmget () = None [NOSYS, "not supported yet"];
-     30 shmat () = None [NOSYS, "not supported yet"];
-     31 shmctl () = None [NOSYS, "not supported yet"];
+     29 shmget (key: Int, size: Len, flags: Flags) = Partial [shm::shmget, No, "SHM_HUGETLB is EINVAL"];
+     30 shmat (id: Int, addr: Ptr, flags: Flags) = Full [shm::shmat, No];
+     31 shmctl (id: Int, command: Int, buf: Ptr) = Partial [shm::shmctl, No, "shm_nattch counts areas, of which an attachment that was split has several; SHM_INFO has no residence"];
      32 dup (fd: Fd) = Full [files::dup, No];
      33 dup2 (old: Fd, new: Fd) = Full [files::dup2, No];
      34 pause () = Full [sigwait::pause, NoHandler];
@@ -194,7 +194,7 @@ syscalls! {
      64 semget () = None [NOSYS, "not supported yet"];
      65 semop () = None [NOSYS, "not supported yet"];
      66 semctl () = None [NOSYS, "not supported yet"];
-     67 shmdt () = None [NOSYS, "not supported yet"];
+     67 shmdt (addr: Ptr) = Full [shm::shmdt, No];
      68 msgget () = None [NOSYS, "not supported yet"];
      69 msgsnd () = None [NOSYS, "not supported yet"];
      70 msgrcv () = None [NOSYS, "not supported yet"];

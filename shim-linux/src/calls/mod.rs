@@ -22,6 +22,7 @@ pub(crate) mod poll;
 pub(crate) mod prctl;
 pub(crate) mod process;
 pub(crate) mod sched;
+pub(crate) mod shm;
 pub(crate) mod signals;
 pub(crate) mod sigwait;
 pub(crate) mod socket;

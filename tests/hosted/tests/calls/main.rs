@@ -11,6 +11,7 @@ mod notify;
 mod open;
 mod pipe;
 mod poll;
+mod shm;
 mod socket;
 mod terminal;
 mod timer;

@@ -1,0 +1,166 @@
+//! shmget(2), shmat(2), shmdt(2), shmctl(2).
+
+use super::{put, take};
+use crate::args::{Flags, Int, Len, Ptr};
+use crate::signal::Cpu;
+use crate::task::Task;
+use litebox_core::errno;
+use litebox_core::error::{Errno, Result};
+use litebox_core::fs::types::{Gid, Timestamp, Uid};
+use litebox_core::ipc::shm::{Key, Make, SEGMENTS_MAX, SIZE_MAX, Segments, Status};
+use litebox_core::mm::{Backing, GuestAddr, MapFlags, MapRequest, PAGE_SIZE, PageRange, Place, Prot};
+
+/// Of `linux/ipc.h` and `linux/shm.h`.
+const IPC_CREAT: u32 = 0o1000;
+const IPC_EXCL: u32 = 0o2000;
+const SHM_HUGETLB: u32 = 0o4000;
+const SHM_RDONLY: u32 = 0o10_000;
+const SHM_RND: u32 = 0o20_000;
+const SHM_REMAP: u32 = 0o40_000;
+const SHM_EXEC: u32 = 0o100_000;
+/// In a mode: it goes with its last attachment.
+const SHM_DEST: u32 = 0o1000;
+const IPC_RMID: i32 = 0;
+const IPC_SET: i32 = 1;
+const IPC_STAT: i32 = 2;
+const IPC_INFO: i32 = 3;
+const SHM_LOCK: i32 = 11;
+const SHM_UNLOCK: i32 = 12;
+const SHM_STAT: i32 = 13;
+const SHM_INFO: i32 = 14;
+const SHM_STAT_ANY: i32 = 15;
+
+fn segments<P: Cpu>(task: &Task<P>) -> &Segments<P> {
+    task.sandbox().shared().segments()
+}
+
+fn id(id: Int) -> u32 {
+    u32::try_from(id.0).unwrap_or(u32::MAX)
+}
+
+pub(crate) fn shmget<P: Cpu>(task: &mut Task<P>, key: Int, size: Len, flags: Flags) -> Result<u32> {
+    if flags.0 & SHM_HUGETLB != 0 {
+        return Err(errno!(INVAL, "no huge pages"));
+    }
+    let make = match (flags.0 & IPC_CREAT != 0, flags.0 & IPC_EXCL != 0) {
+        (false, _) => Make::No,
+        (true, false) => Make::IfAbsent,
+        (true, true) => Make::New,
+    };
+    let who = task.credentials();
+    segments(task).find(Key(key.0), size.0, make, flags.0 & 0o777, (&who, task.process().pid()))
+}
+
+pub(crate) fn shmat<P: Cpu>(task: &mut Task<P>, segment: Int, addr: Ptr, flags: Flags) -> Result<GuestAddr> {
+    let mut place = addr.0;
+    if !place.is_page_start() {
+        if flags.0 & SHM_RND == 0 {
+            return Err(errno!(INVAL, "no page boundary"));
+        }
+        place = place.page_start();
+    }
+    let place = match (place == GuestAddr::default(), flags.0 & SHM_REMAP != 0) {
+        (true, true) => return Err(errno!(INVAL, "remap what?")),
+        (true, false) => Place::Anywhere(place),
+        (false, true) => Place::Fixed(place),
+        (false, false) => Place::FixedNoReplace(place),
+    };
+    let (mut prot, mut max_prot, mut want) = (Prot::READ, Prot::all().difference(Prot::WRITE), 4);
+    if flags.0 & SHM_RDONLY == 0 {
+        (prot, max_prot, want) = (prot | Prot::WRITE, Prot::all(), want | 2);
+    }
+    if flags.0 & SHM_EXEC != 0 {
+        (prot, want) = (prot | Prot::EXEC, want | 1);
+    }
+    let who = task.credentials();
+    let (memory, size) = segments(task).attach(id(segment), want, (&who, task.process().pid()))?;
+    let backing = Backing::Source { source: memory, index: 0 };
+    let len = size.next_multiple_of(PAGE_SIZE);
+    let request = MapRequest { place, flags: MapFlags::SHARED, backing, max_prot, ..MapRequest::anonymous(len, prot) };
+    let mapped = task.mm().map(request);
+    mapped.map_err(|error| if error.is(Errno::EXIST) { errno!(INVAL, "something is mapped there") } else { error })
+}
+
+pub(crate) fn shmdt<P: Cpu>(task: &mut Task<P>, addr: Ptr) -> Result<()> {
+    let none = || errno!(INVAL, "no segment is attached there");
+    let owner = |backing: &Backing<P>| match backing {
+        Backing::Source { source, .. } => Some(source.owner()),
+        Backing::Anonymous => None,
+    };
+    let first = task.mm().area_after(addr.0).filter(|area| area.range.start() == addr.0).ok_or_else(none)?;
+    let starts = matches!(&first.backing, Backing::Source { index: 0, .. });
+    let attached = owner(&first.backing).filter(|_| starts).ok_or_else(none)?;
+    let size = segments(task).detach(attached, task.process().pid()).ok_or_else(none)?;
+    // A part of it may have been unmapped, or show something else now.
+    let end = addr.0.plus(size.next_multiple_of(PAGE_SIZE))?;
+    let mut at = addr.0;
+    while let Some(area) = task.mm().area_after(at).filter(|area| area.range.start() < end) {
+        at = area.range.end();
+        let part = PageRange::between(area.range.start(), at.min(end)).filter(|_| owner(&area.backing) == Some(attached));
+        if let Some(part) = part {
+            task.mm().unmap(part)?;
+        }
+    }
+    Ok(())
+}
+
+/// `struct shmid64_ds`: its permissions, then the rest.
+const STATUS: usize = 112;
+
+fn encode(status: &Status) -> [u64; 14] {
+    let pair = |low: u32, high: u32| u64::from(low) | (u64::from(high) << 32);
+    let time = |time: Option<Timestamp>| time.map_or(0, |time| u64::from_le_bytes(time.seconds.to_le_bytes()));
+    let key = u32::from_le_bytes(status.key.0.to_le_bytes());
+    let ([attached, detached, changed], [maker, last]) = (status.times, status.pids);
+    let mode = status.mode | if status.is_removed { SHM_DEST } else { 0 };
+    [
+        pair(key, status.owner.0.0),
+        pair(status.owner.1.0, status.maker.0.0),
+        pair(status.maker.1.0, mode),
+        0,
+        0,
+        0,
+        status.size,
+        time(attached),
+        time(detached),
+        time(changed),
+        pair(maker, last),
+        u64::try_from(status.attachments).unwrap_or(u64::MAX),
+        0,
+        0,
+    ]
+}
+
+pub(crate) fn shmctl<P: Cpu>(task: &mut Task<P>, segment: Int, command: Int, buf: Ptr) -> Result<u32> {
+    let (who, segments) = (task.credentials(), segments(task));
+    if segment.0 < 0 || command.0 < 0 {
+        return Err(errno!(INVAL, "no such segment"));
+    }
+    match command.0 {
+        IPC_RMID => segments.remove(id(segment), &who).map(|()| 0),
+        IPC_SET => {
+            let low = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or_default();
+            // The key and the owner; the group and the maker; its group and the mode.
+            let [first, second, third, ..] = take::<P, [u64; 14], STATUS>(buf.0)?;
+            let owner = (Uid(low(first >> 32)), Gid(low(second)));
+            segments.change(id(segment), owner, low(third >> 32), &who).map(|()| 0)
+        }
+        IPC_STAT | SHM_STAT | SHM_STAT_ANY => {
+            put::<P, STATUS>(buf.0, &encode(&segments.status(id(segment), &who)?))?;
+            Ok(if command.0 == IPC_STAT { 0 } else { id(segment) })
+        }
+        IPC_INFO => {
+            let most = u64::try_from(SEGMENTS_MAX).unwrap_or_default();
+            put::<P, 72>(buf.0, &[SIZE_MAX, 1, most, most, SIZE_MAX / PAGE_SIZE, 0, 0, 0, 0])?;
+            Ok(segments.totals().0)
+        }
+        SHM_INFO => {
+            let (highest, count, pages) = segments.totals();
+            put::<P, 48>(buf.0, &[u64::try_from(count).unwrap_or_default(), pages, 0, 0, 0, 0])?;
+            Ok(highest)
+        }
+        // Nothing is ever swapped out.
+        SHM_LOCK | SHM_UNLOCK => segments.status(id(segment), &who).map(|_| 0),
+        _ => Err(errno!(INVAL, "unknown command")),
+    }
+}
