@@ -12,7 +12,7 @@
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
     attributes, dirs, event, fcntl, files, futex, ids, ioctl, limits, map, message, names, pipe, poll, prctl, sched, shm,
-    signals, sigwait, socket, stat, task, time, timer, transfer,
+    signals, sigwait, socket, stat, task, time, timer, transfer, xattr,
 };
 use crate::calls::{exec, kill, pidfd, process, wait};
 use crate::signal::Cpu;
@@ -315,18 +315,18 @@ syscalls! {
     185 security () = None [NOSYS, "Linux has it no more"];
     186 gettid () = Full [ids::gettid, No];
     187 readahead (fd: Fd, offset: Offset, count: Len) = Partial [transfer::readahead, No, "reads nothing ahead"];
-    188 setxattr (path: Path, name: Ptr, value: Ptr, size: Len, flags: Flags) = Partial [attributes::setxattr, No, "no file has extended attributes: EOPNOTSUPP"];
-    189 lsetxattr (path: Path, name: Ptr, value: Ptr, size: Len, flags: Flags) = Partial [attributes::lsetxattr, No, "no file has extended attributes: EOPNOTSUPP"];
-    190 fsetxattr (fd: Fd, name: Ptr, value: Ptr, size: Len, flags: Flags) = Partial [attributes::fsetxattr, No, "no file has extended attributes: EOPNOTSUPP"];
-    191 getxattr (path: Path, name: Ptr, value: Ptr, size: Len) = Partial [attributes::getxattr, No, "no file has extended attributes: EOPNOTSUPP"];
-    192 lgetxattr (path: Path, name: Ptr, value: Ptr, size: Len) = Partial [attributes::lgetxattr, No, "no file has extended attributes: EOPNOTSUPP"];
-    193 fgetxattr (fd: Fd, name: Ptr, value: Ptr, size: Len) = Partial [attributes::fgetxattr, No, "no file has extended attributes: EOPNOTSUPP"];
-    194 listxattr (path: Path, list: Ptr, size: Len) = Partial [attributes::listxattr, No, "always empty"];
-    195 llistxattr (path: Path, list: Ptr, size: Len) = Partial [attributes::llistxattr, No, "always empty"];
-    196 flistxattr (fd: Fd, list: Ptr, size: Len) = Partial [attributes::flistxattr, No, "always empty"];
-    197 removexattr (path: Path, name: Ptr) = Partial [attributes::removexattr, No, "no file has extended attributes: EOPNOTSUPP"];
-    198 lremovexattr (path: Path, name: Ptr) = Partial [attributes::lremovexattr, No, "no file has extended attributes: EOPNOTSUPP"];
-    199 fremovexattr (fd: Fd, name: Ptr) = Partial [attributes::fremovexattr, No, "no file has extended attributes: EOPNOTSUPP"];
+    188 setxattr (path: Path, name: Ptr, value: Ptr, size: Len, flags: Flags) = Partial [xattr::setxattr, No, "files in memory only, and no ACLs: others are EOPNOTSUPP"];
+    189 lsetxattr (path: Path, name: Ptr, value: Ptr, size: Len, flags: Flags) = Partial [xattr::lsetxattr, No, "files in memory only, and no ACLs: others are EOPNOTSUPP"];
+    190 fsetxattr (fd: Fd, name: Ptr, value: Ptr, size: Len, flags: Flags) = Partial [xattr::fsetxattr, No, "files in memory only, and no ACLs: others are EOPNOTSUPP"];
+    191 getxattr (path: Path, name: Ptr, value: Ptr, size: Len) = Partial [xattr::getxattr, No, "files in memory only, and no ACLs: others are EOPNOTSUPP"];
+    192 lgetxattr (path: Path, name: Ptr, value: Ptr, size: Len) = Partial [xattr::lgetxattr, No, "files in memory only, and no ACLs: others are EOPNOTSUPP"];
+    193 fgetxattr (fd: Fd, name: Ptr, value: Ptr, size: Len) = Partial [xattr::fgetxattr, No, "files in memory only, and no ACLs: others are EOPNOTSUPP"];
+    194 listxattr (path: Path, list: Ptr, size: Len) = Full [xattr::listxattr, No];
+    195 llistxattr (path: Path, list: Ptr, size: Len) = Full [xattr::llistxattr, No];
+    196 flistxattr (fd: Fd, list: Ptr, size: Len) = Full [xattr::flistxattr, No];
+    197 removexattr (path: Path, name: Ptr) = Partial [xattr::removexattr, No, "files in memory only, and no ACLs: others are EOPNOTSUPP"];
+    198 lremovexattr (path: Path, name: Ptr) = Partial [xattr::lremovexattr, No, "files in memory only, and no ACLs: others are EOPNOTSUPP"];
+    199 fremovexattr (fd: Fd, name: Ptr) = Partial [xattr::fremovexattr, No, "files in memory only, and no ACLs: others are EOPNOTSUPP"];
     200 tkill (tid: Pid, sig: Sig) = Full [kill::tkill, No];
     201 time (t: Ptr) = Full [time::time, No];
     202 futex (word: Ptr, op: Flags, value: Count, timeout: Ptr, word2: Ptr, value3: Count) = Partial [futex::futex, IfAsked, "FUTEX_WAKE_OP and the priority-inheriting operations are ENOSYS"];

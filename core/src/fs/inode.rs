@@ -10,6 +10,7 @@ use super::io::{IoDst, IoSrc};
 use super::types::{
     Asker, Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Name, NewNode, OFlags, Ready, RenameFlags, Seals,
 };
+use super::xattr::SetHow;
 use crate::platform::{Frames, Platform};
 use crate::sync::WaitQueue;
 use crate::{errno, error::Result};
@@ -82,6 +83,22 @@ pub trait Inode<P: Platform>: Any + Send + Sync + fmt::Debug {
     /// Changes attributes; all or none.
     fn set_attr(&self, _change: &AttrChange) -> Result<()> {
         Err(errno!(ROFS))
+    }
+    /// The value of an extended attribute; `NODATA` if there is none.
+    fn get_xattr(&self, _name: &[u8]) -> Result<Vec<u8>> {
+        Err(errno!(OPNOTSUPP, "no extended attributes"))
+    }
+    /// Sets an extended attribute.
+    fn set_xattr(&self, _name: &[u8], _value: &[u8], _how: SetHow) -> Result<()> {
+        Err(errno!(OPNOTSUPP, "no extended attributes"))
+    }
+    /// Takes an extended attribute away; `NODATA` if there is none.
+    fn remove_xattr(&self, _name: &[u8]) -> Result<()> {
+        Err(errno!(OPNOTSUPP, "no extended attributes"))
+    }
+    /// The names of its extended attributes, each with a NUL behind it.
+    fn list_xattr(&self) -> Result<Vec<u8>> {
+        Ok(Vec::new())
     }
     /// Figures of its file system.
     fn fs_stat(&self) -> FsStat {

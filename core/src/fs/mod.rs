@@ -24,3 +24,4 @@ pub mod poll;
 pub mod proc;
 pub mod pseudo;
 pub mod types;
+pub mod xattr;

@@ -1,9 +1,9 @@
-//! Changing files' attributes: chmod(2), chown(2), utimensat(2), truncate(2), umask(2), access(2), getxattr(2).
+//! Changing files' attributes: chmod(2), chown(2), utimensat(2), truncate(2), umask(2), access(2).
 
 use super::files::{file, open_file, path, with_dir};
 use super::stat::how;
 use super::take;
-use crate::args::{DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Ptr};
+use crate::args::{DirFd, Fd, Flags, Id, Int, Mode, Offset, Path, Ptr};
 use crate::signal::Cpu;
 use crate::task::Task;
 use alloc::sync::Arc;
@@ -259,84 +259,4 @@ pub(crate) fn faccessat<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, mode
 
 pub(crate) fn access<P: Cpu>(task: &mut Task<P>, name: Path, mode: Int) -> Result<()> {
     faccessat2(task, CWD, name, mode, Flags(0))
-}
-
-/// The errno of calls about extended attributes, which no file system here has: the file must be there all the same.
-fn no_attributes<P: Cpu, T>(task: &Task<P>, name: Path, flags: Flags) -> Result<T> {
-    there(task, name, flags)?;
-    Err(errno!(OPNOTSUPP, "no extended attributes"))
-}
-
-fn there<P: Cpu>(task: &Task<P>, name: Path, flags: Flags) -> Result<()> {
-    let name = path::<P>(name)?;
-    with_dir(task, CWD, &name, |at| at.resolve(&name, how(flags)).map(drop))
-}
-
-/// One of these is made of another by what names the file.
-const FOLLOW: Flags = Flags(0);
-const NO_FOLLOW: Flags = Flags(raw::AT_SYMLINK_NOFOLLOW);
-
-pub(crate) fn getxattr<P: Cpu>(task: &mut Task<P>, name: Path, _attribute: Ptr, _value: Ptr, _size: Len) -> Result<u64> {
-    no_attributes(task, name, FOLLOW)
-}
-
-pub(crate) fn lgetxattr<P: Cpu>(task: &mut Task<P>, name: Path, _attribute: Ptr, _value: Ptr, _size: Len) -> Result<u64> {
-    no_attributes(task, name, NO_FOLLOW)
-}
-
-pub(crate) fn fgetxattr<P: Cpu>(task: &mut Task<P>, fd: Fd, _attribute: Ptr, _value: Ptr, _size: Len) -> Result<u64> {
-    open_file(task, fd)?;
-    Err(errno!(OPNOTSUPP, "no extended attributes"))
-}
-
-pub(crate) fn setxattr<P: Cpu>(
-    task: &mut Task<P>,
-    name: Path,
-    _attribute: Ptr,
-    _value: Ptr,
-    _size: Len,
-    _how: Flags,
-) -> Result<()> {
-    no_attributes(task, name, FOLLOW)
-}
-
-pub(crate) fn lsetxattr<P: Cpu>(
-    task: &mut Task<P>,
-    name: Path,
-    _attribute: Ptr,
-    _value: Ptr,
-    _size: Len,
-    _how: Flags,
-) -> Result<()> {
-    no_attributes(task, name, NO_FOLLOW)
-}
-
-pub(crate) fn fsetxattr<P: Cpu>(task: &mut Task<P>, fd: Fd, _attribute: Ptr, _value: Ptr, _size: Len, _how: Flags) -> Result<()> {
-    open_file(task, fd)?;
-    Err(errno!(OPNOTSUPP, "no extended attributes"))
-}
-
-pub(crate) fn listxattr<P: Cpu>(task: &mut Task<P>, name: Path, _list: Ptr, _size: Len) -> Result<u64> {
-    there(task, name, FOLLOW).map(|()| 0)
-}
-
-pub(crate) fn llistxattr<P: Cpu>(task: &mut Task<P>, name: Path, _list: Ptr, _size: Len) -> Result<u64> {
-    there(task, name, NO_FOLLOW).map(|()| 0)
-}
-
-pub(crate) fn flistxattr<P: Cpu>(task: &mut Task<P>, fd: Fd, _list: Ptr, _size: Len) -> Result<u64> {
-    open_file(task, fd).map(|_| 0)
-}
-
-pub(crate) fn removexattr<P: Cpu>(task: &mut Task<P>, name: Path, _attribute: Ptr) -> Result<()> {
-    no_attributes(task, name, FOLLOW)
-}
-
-pub(crate) fn lremovexattr<P: Cpu>(task: &mut Task<P>, name: Path, _attribute: Ptr) -> Result<()> {
-    no_attributes(task, name, NO_FOLLOW)
-}
-
-pub(crate) fn fremovexattr<P: Cpu>(task: &mut Task<P>, fd: Fd, _attribute: Ptr) -> Result<()> {
-    open_file(task, fd)?;
-    Err(errno!(OPNOTSUPP, "no extended attributes"))
 }

@@ -32,6 +32,7 @@ pub(crate) mod time;
 pub(crate) mod timer;
 pub(crate) mod transfer;
 pub(crate) mod wait;
+pub(crate) mod xattr;
 
 use crate::signal::Cpu;
 use litebox_core::error::Result;

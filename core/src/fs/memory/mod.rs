@@ -15,6 +15,7 @@ use super::types::{
     Asker, Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Mode, Name, NameBuf, NewNode, OFlags, RenameFlags, Seals,
     SetTime, Timestamp,
 };
+use super::xattr::{SetHow, VALUE_MAX};
 use crate::platform::Platform;
 use crate::quota::{Charge, Quota};
 use crate::sync::Mutex;
@@ -144,6 +145,25 @@ struct Meta {
     accessed: Timestamp,
     modified: Timestamp,
     changed: Timestamp,
+    /// Extended attributes: values by names.
+    extended: BTreeMap<Vec<u8>, Extended>,
+}
+
+/// An extended attribute's value.
+struct Extended {
+    value: Vec<u8>,
+    _charge: Charge,
+}
+
+/// What an extended attribute is charged beside its bytes.
+const EXTENDED_COST: u64 = 256;
+
+/// A copy of `bytes`, if there is memory for it.
+fn copied(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len()).map_err(|_| errno!(NOMEM))?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
 }
 
 /// A node of a [`MemoryFs`].
@@ -191,7 +211,8 @@ impl<P: Platform> MemoryNode<P> {
         let charge = shared.quota.charge(NODE_COST.saturating_add(extra))?;
         let number = shared.next_number.fetch_add(1, Ordering::Relaxed);
         let time = now::<P>();
-        let meta = Meta { mode: new.mode, uid: new.uid, gid: new.gid, links, accessed: time, modified: time, changed: time };
+        let (accessed, modified, changed, extended) = (time, time, time, BTreeMap::new());
+        let meta = Meta { mode: new.mode, uid: new.uid, gid: new.gid, links, accessed, modified, changed, extended };
         let meta = Mutex::<P, _>::new(meta);
         let shared = Arc::clone(shared);
         Ok(Arc::new_cyclic(|me| Self { me: Weak::clone(me), shared, number, meta, body, _charge: charge }))
@@ -325,6 +346,49 @@ impl<P: Platform> Inode<P> for MemoryNode<P> {
         meta.modified = change.modified.map_or(meta.modified, set);
         meta.changed = time;
         Ok(())
+    }
+
+    fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        let meta = self.meta.lock();
+        copied(&meta.extended.get(name).ok_or(errno!(NODATA))?.value)
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8], how: SetHow) -> Result<()> {
+        let bytes = u64::try_from(name.len().saturating_add(value.len())).unwrap_or(u64::MAX);
+        let charge = self.shared.quota.charge(EXTENDED_COST.saturating_add(bytes))?;
+        let (name, value) = (copied(name)?, copied(value)?);
+        let mut meta = self.meta.lock();
+        match (how, meta.extended.contains_key(&name)) {
+            (SetHow::Create, true) => return Err(errno!(EXIST)),
+            (SetHow::Replace, false) => return Err(errno!(NODATA)),
+            _ => {}
+        }
+        // All names together must fit into one list.
+        let listed = meta.extended.keys().fold(name.len(), |sum, name| sum.saturating_add(name.len()).saturating_add(1));
+        if listed >= VALUE_MAX {
+            return Err(errno!(NOSPC, "too many extended attributes"));
+        }
+        meta.extended.insert(name, Extended { value, _charge: charge });
+        meta.changed = now::<P>();
+        Ok(())
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> Result<()> {
+        let mut meta = self.meta.lock();
+        meta.extended.remove(name).ok_or(errno!(NODATA))?;
+        meta.changed = now::<P>();
+        Ok(())
+    }
+
+    fn list_xattr(&self) -> Result<Vec<u8>> {
+        let meta = self.meta.lock();
+        let mut names = Vec::new();
+        for name in meta.extended.keys() {
+            names.try_reserve(name.len().saturating_add(1)).map_err(|_| errno!(NOMEM))?;
+            names.extend_from_slice(name);
+            names.push(0);
+        }
+        Ok(names)
     }
 
     fn fs_stat(&self) -> FsStat {

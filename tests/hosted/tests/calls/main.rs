@@ -16,3 +16,4 @@ mod socket;
 mod terminal;
 mod timer;
 mod transfer;
+mod xattr;

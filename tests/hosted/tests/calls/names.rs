@@ -186,7 +186,7 @@ fn statx_and_statfs_have_linux_s_layout() {
 }
 
 #[test]
-fn access_is_of_the_real_user_and_attributes_are_none() {
+fn access_is_of_the_real_user() {
     let mut guest = Guest::with_ids(Ids { users: [1000, 0, 0], groups: [1000, 0, 0] });
     guest.file("/file", b"");
     let file = guest.path("/file");
@@ -194,10 +194,4 @@ fn access_is_of_the_real_user_and_attributes_are_none() {
     guest.fails(errno::EACCES, nr::__NR_access, &[file, 4]);
     guest.ok(nr::__NR_faccessat2, &[CWD, file, 4, nr::AT_EACCESS.into()]);
     guest.fails(errno::EINVAL, nr::__NR_access, &[file, 8]);
-    let name = guest.path("user.a");
-    guest.fails(errno::EOPNOTSUPP, nr::__NR_getxattr, &[file, name, 0, 0]);
-    assert_eq!(guest.ok(nr::__NR_listxattr, &[file, 0, 0]), 0);
-    let none = guest.path("/none");
-    guest.fails(errno::ENOENT, nr::__NR_lgetxattr, &[none, name, 0, 0]);
-    guest.fails(errno::EBADF, nr::__NR_fsetxattr, &[77, name, 0, 0, 0]);
 }
