@@ -24,6 +24,8 @@ use litebox_core::time::{Expire, Setting, Ticket};
 const NEVER: u64 = u64::MAX;
 /// Timers that a process may have.
 const MAX: usize = 4096;
+/// How soon after one ring the host calls for the next: a short interval keeps it from doing nothing else.
+const GAP: Duration = Duration::from_micros(500);
 /// What one is charged.
 const COST: u64 = 256;
 
@@ -100,11 +102,12 @@ impl<P: Cpu> Timers<P> {
     fn change<T>(&self, process: &Arc<Process<P>>, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock();
         let result = change(&mut state);
-        self.note(process, &mut state);
+        self.note(process, &mut state, Duration::ZERO);
         result
     }
 
-    fn note(&self, process: &Arc<Process<P>>, state: &mut State) {
+    /// Notes the next expiry; the host is not to call for it before `least`.
+    fn note(&self, process: &Arc<Process<P>>, state: &mut State, least: Duration) {
         let timers = process.sandbox().shared().timers();
         if let Some(ticket) = state.ticket.take() {
             timers.cancel(ticket);
@@ -114,7 +117,7 @@ impl<P: Cpu> Timers<P> {
         if let Some(at) = next {
             let process: Weak<dyn Expire> = Arc::downgrade(process) as Weak<dyn Expire>;
             // One that finds no room rings when a task looks.
-            state.ticket = timers.set(at, process).ok();
+            state.ticket = timers.set(at.max(least), process).ok();
         }
     }
 
@@ -195,7 +198,9 @@ impl<P: Cpu> Timers<P> {
         let Some(me) = process.sandbox().process(process.pid()) else { return };
         let (now, waiting) = (P::monotonic(), process.pending());
         let mut signals: Vec<(Info, Option<u32>)> = Vec::new();
-        self.change(&me, |state| {
+        {
+            let mut state = self.state.lock();
+            let state = &mut *state;
             if state.real.expire(now) > 0 {
                 signals.push((Info::new(Signal::ALRM, Info::SI_KERNEL, Origin::None), None));
             }
@@ -216,7 +221,8 @@ impl<P: Cpu> Timers<P> {
                 let origin = Origin::Process { pid: i32::try_from(*id).unwrap_or_default(), uid: overrun, value };
                 signals.push((Info::new(signal, Info::SI_TIMER, origin), thread));
             }
-        });
+            self.note(&me, state, now.saturating_add(GAP));
+        }
         for (info, thread) in signals {
             // A signal that finds the queue full is lost, as in Linux.
             let _ = match thread {

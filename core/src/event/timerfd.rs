@@ -135,7 +135,11 @@ impl<P: Platform> TimerFd<P> {
         Self::update(&mut state, P::monotonic());
         match core::mem::take(&mut state.expired) {
             0 => Err(state.setting.at),
-            count => Ok(count),
+            count => {
+                // As in `expire`.
+                let _ = self.schedule(&mut state);
+                Ok(count)
+            }
         }
     }
 }
@@ -145,8 +149,11 @@ impl<P: Platform> Expire for TimerFd<P> {
         let mut state = self.state.lock();
         Self::update(&mut state, P::monotonic());
         state.ticket = None;
-        // One that finds no room is late: it expires when somebody looks.
-        let _ = self.schedule(&mut state);
+        if state.expired == 0 {
+            // One that finds no room is late: it expires when somebody looks.
+            let _ = self.schedule(&mut state);
+        }
+        // Otherwise nobody waits for it before what there is was read: a short interval keeps nothing busy.
         drop(state);
         self.changed.wake();
     }
