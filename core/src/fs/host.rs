@@ -29,6 +29,11 @@ pub trait HostFile<P: Platform>: Send + Sync + fmt::Debug {
     fn position(&self) -> u64 {
         0
     }
+    /// Which open file description of the host it is: the same for two descriptors that share offset and flags. `None` if no
+    /// other can be the same.
+    fn description(&self) -> Option<usize> {
+        None
+    }
     /// Reads into `dst`; 0 is the end. May give less.
     fn read(&self, offset: u64, dst: &mut [u8], blocking: Blocking) -> Result<usize>;
     /// Writes `src`. May take less.
@@ -118,6 +123,10 @@ pub struct HostEntry<'a> {
 pub trait HostDir<P: Platform>: Send + Sync + fmt::Debug {
     /// Its attributes.
     fn attr(&self) -> Result<Attr>;
+    /// Whether it may be listed; `ACCESS` if not.
+    fn may_list(&self) -> Result<()> {
+        Ok(())
+    }
     /// The entry `name`, not followed; `NOENT` if there is none.
     fn lookup(&self, name: Name<'_>) -> Result<HostNode<P>>;
     /// Gives entries from `cookie` (0 is the start) to `sink` until it answers that it has no room.

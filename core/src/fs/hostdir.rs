@@ -220,7 +220,7 @@ impl<P: Platform> Inode<P> for HostInode<P> {
 
     fn open(self: Arc<Self>, flags: OFlags) -> Result<OpsRef<P>> {
         match &self.body {
-            Body::Dir(_) => Ok(Arc::new(DirectoryOps)),
+            Body::Dir(dir) => dir.may_list().map(|()| Arc::new(DirectoryOps) as OpsRef<P>),
             Body::Symlink(..) => Err(errno!(LOOP)),
             Body::Leaf { leaf, .. } if self.kind == FileKind::Regular && flags.contains(OFlags::WRITE) => {
                 self.writable()?;

@@ -61,6 +61,12 @@ impl Place {
         unsafe { (*self.0.mnt).mnt_idmap }
     }
 
+    /// Whether the current task may do all of `wanted`.
+    fn permits(&self, wanted: u32) -> kernel::error::Result {
+        // SAFETY: A live inode, seen through this mount.
+        kernel::error::to_result(unsafe { sys::inode_permission(self.idmap(), self.inode(), wanted as i32) })
+    }
+
     /// Opens it, as the current task may.
     fn open(&self, flags: u32) -> kernel::error::Result<Open> {
         let wanted = match flags & sys::O_ACCMODE {
@@ -69,8 +75,7 @@ impl Place {
             _ => sys::MAY_READ | sys::MAY_WRITE,
         };
         // dentry_open asks nobody.
-        // SAFETY: A live inode, seen through this mount.
-        kernel::error::to_result(unsafe { sys::inode_permission(self.idmap(), self.inode(), (sys::MAY_OPEN | wanted) as i32) })?;
+        self.permits(sys::MAY_OPEN | wanted)?;
         // SAFETY: A live inode.
         if wanted & sys::MAY_WRITE != 0 && unsafe { (*self.inode()).i_flags } & sys::S_APPEND != 0 {
             return Err(EPERM);
@@ -155,6 +160,10 @@ impl Dir {
 impl HostDir<LinuxKernel> for Dir {
     fn attr(&self) -> Result<Attr> {
         self.0.attr()
+    }
+
+    fn may_list(&self) -> Result<()> {
+        self.0.permits(sys::MAY_OPEN | sys::MAY_READ).map_err(attr::from_kernel)
     }
 
     fn lookup(&self, name: Name<'_>) -> Result<HostNode<LinuxKernel>> {

@@ -352,6 +352,10 @@ impl HostFile<LinuxKernel> for HostOpen {
         self.open.is(sys::S_IFREG) || self.open.is(sys::S_IFBLK)
     }
 
+    fn description(&self) -> Option<usize> {
+        self.shared.then(|| self.open.as_ptr().addr())
+    }
+
     fn position(&self) -> u64 {
         // SAFETY: A live file.
         let at = unsafe { (&raw const (*self.open.as_ptr()).f_pos).read_volatile() };

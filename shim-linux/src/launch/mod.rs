@@ -137,7 +137,8 @@ impl<P: Cpu> Builder<P> {
         self.mount(&shm, root, ("tmpfs", "shm"), flags(read_only) | MountFlags::NODEV)
     }
 
-    /// Has the first process start with `file` as descriptor `number`, instead of what it was to have there.
+    /// Has the first process start with `file` as descriptor `number`, instead of what it was to have there. Descriptors of one open
+    /// file of the host are ones of one open file of the guest: after `> log 2>&1` both write on where the other has got to.
     ///
     /// # Errors
     /// `BADF`: above what a process may have at the start.
@@ -145,8 +146,12 @@ impl<P: Cpu> Builder<P> {
         if number >= raw::INR_OPEN_CUR {
             return Err(errno!(BADF, "above the limit of descriptors"));
         }
-        let given = Given { file: self.open(&file)?, host: file };
-        self.files.insert(number, given);
+        let same = |given: &&Given<P>| file.description().is_some() && given.host.description() == file.description();
+        let open = match self.files.values().find(same) {
+            Some(given) => Arc::clone(&given.file),
+            None => self.open(&file)?,
+        };
+        self.files.insert(number, Given { file: open, host: file });
         Ok(())
     }
 

@@ -144,6 +144,10 @@ impl HostDir<Hosted> for StdDir {
         }
         Ok(())
     }
+    fn may_list(&self) -> Result<()> {
+        // As for a user who owns nothing here.
+        if self.attr()?.mode.contains(Mode::ROTH) { Ok(()) } else { Err(errno!(ACCESS)) }
+    }
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -316,4 +320,13 @@ fn a_hosts_file_is_not_mapped_for_writing() {
     let file = shared.open("/f", NEW | OFlags::READ).expect("made");
     let error = FileSource::new(&file, Vec::new(), MapAccess::SharedWritable).expect_err("the host's pages");
     assert!(error.is(Errno::NODEV), "{error:?}");
+}
+
+#[test]
+fn a_directory_that_the_host_does_not_let_list_is_not_opened() {
+    let shared = Shared::new(HostAccess::ReadOnly);
+    fs::DirBuilder::new().mode(0o711).create(shared.path.join("d")).expect("made");
+    // The guest is privileged, and its launcher is not.
+    let error = shared.open("/d", OFlags::READ | OFlags::DIRECTORY).expect_err("the host refuses");
+    assert!(error.is(Errno::ACCESS), "{error:?}");
 }
