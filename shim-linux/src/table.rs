@@ -11,8 +11,8 @@
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
-    attributes, dirs, event, fcntl, files, futex, ids, ioctl, limits, map, message, names, pipe, poll, prctl, sched, shm,
-    signals, sigwait, socket, stat, task, time, timer, transfer, xattr,
+    attributes, dirs, event, fcntl, files, foreign, futex, ids, ioctl, limits, map, message, names, pipe, poll, prctl, sched,
+    shm, signals, sigwait, socket, stat, task, time, timer, transfer, xattr,
 };
 use crate::calls::{exec, kill, pidfd, process, wait};
 use crate::signal::Cpu;
@@ -437,9 +437,9 @@ syscalls! {
     307 sendmmsg (fd: Fd, msgs: Ptr, count: Count, flags: Flags) = Partial [message::sendmmsg, IfAsked, "no urgent data; a stream's messages of other senders are kept apart always"];
     308 setns () = None [NOSYS, "not supported yet"];
     309 getcpu (cpu: Ptr, node: Ptr) = Partial [sched::getcpu, No, "always processor 0 of node 0"];
-    310 process_vm_readv () = None [NOSYS, "not supported yet"];
-    311 process_vm_writev () = None [NOSYS, "not supported yet"];
-    312 kcmp () = None [NOSYS, "not supported yet"];
+    310 process_vm_readv (pid: Pid, local: Ptr, locals: Len, remote: Ptr, remotes: Len, flags: Word) = Full [foreign::process_vm_readv, No];
+    311 process_vm_writev (pid: Pid, local: Ptr, locals: Len, remote: Ptr, remotes: Len, flags: Word) = Full [foreign::process_vm_writev, No];
+    312 kcmp (one: Pid, two: Pid, kind: Int, first: Word, second: Word) = Partial [foreign::kcmp, No, "KCMP_FILE, KCMP_VM, KCMP_FILES; of the first task of each process"];
     313 finit_module () = None [PERM, "a sandbox does not change its host"];
     314 sched_setattr (pid: Pid, attr: Ptr, flags: Flags) = Partial [sched::sched_setattr, No, "checked, kept for the process and without effect; real-time policies are EPERM"];
     315 sched_getattr (pid: Pid, attr: Ptr, size: Count, flags: Flags) = Full [sched::sched_getattr, No];

@@ -8,6 +8,7 @@ pub(crate) mod event;
 pub(crate) mod exec;
 pub(crate) mod fcntl;
 pub(crate) mod files;
+pub(crate) mod foreign;
 pub(crate) mod futex;
 pub(crate) mod ids;
 pub(crate) mod ioctl;

@@ -1,6 +1,7 @@
 //! System calls, made through the dispatcher as a guest makes them. A file for each family.
 
 mod event;
+mod foreign;
 mod futex;
 mod guest;
 mod hostile;
