@@ -10,6 +10,19 @@ use litebox_core::fs::host::HostFile;
 use litebox_core::fs::inode::Blocking;
 use litebox_core::platform::Platform;
 
+/// `sysname` of uname(2).
+pub const SYSTEM: &str = "Linux";
+/// `nodename`.
+pub const HOST: &str = "litebox";
+/// `release`: that of the Linux whose manners it has.
+pub const RELEASE: &str = "6.12.0-litebox";
+/// `version`.
+pub const VERSION: &str = "#1 SMP litebox";
+/// `machine`.
+pub const PROCESSOR: &str = "x86_64";
+/// `domainname`.
+pub const DOMAIN: &str = "(none)";
+
 /// How many tasks a sandbox has room for unless its launcher says.
 const TASKS: u32 = 4096;
 /// Longest line of a trace; what is behind it is cut.

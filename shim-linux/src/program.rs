@@ -114,9 +114,10 @@ pub fn load<P: Cpu>(
     let mut seed = [0; 16];
     P::fill_random(&mut seed);
     let fpu = u64::try_from(P::fpu_bytes()).unwrap_or_default();
+    let [.., features] = P::cpuid(1, 0);
     let aux = Aux {
         vdso: start.vdso,
-        hwcap: P::hwcap(),
+        hwcap: u64::from(features),
         hwcap2: 2,
         headers_at,
         header_count: u64::from(program.plan.header_count),

@@ -1,7 +1,7 @@
 //! Made-up files, links and directories for /proc, filled by closures of whoever knows the content.
 //!
 //! Invariants: a file's content is made once per open file, at its first read from the start, so that reads in pieces fit
-//! together. Locks: a closure runs with none held here; `text` is held around the copy to a guest only after the content is
+//! together, and charged as long as it is kept. Locks: a closure runs with none held here; `text` is held around the copy to a guest only after the content is
 //! made (rank "file offset"). Sources: proc(5).
 
 use super::dentry::Dentry;
@@ -10,6 +10,7 @@ use super::io::{IoDst, IoSrc};
 use super::pseudo::{DirectoryOps, made_up_attr};
 use super::types::{Asker, Attr, FileKind, Gid, InodeId, Mode, Name, OFlags, Timestamp, Uid};
 use crate::platform::Platform;
+use crate::quota::{Charge, Quota};
 use crate::sync::Mutex;
 use crate::{errno, error::Result};
 use alloc::sync::Arc;
@@ -46,6 +47,7 @@ impl ProcId {
 /// A file whose content a closure makes.
 pub struct ProcFile {
     id: ProcId,
+    quota: Arc<Quota>,
     generate: Arc<Generate>,
     accept: Option<Arc<Accept>>,
 }
@@ -57,20 +59,25 @@ impl fmt::Debug for ProcFile {
 }
 
 impl ProcFile {
-    /// A file to read.
+    /// A file to read. What it holds is charged to `quota` while it is open.
     #[must_use]
-    pub fn readable<P: Platform>(id: ProcId, generate: impl Fn() -> Result<Vec<u8>> + Send + Sync + 'static) -> InodeRef<P> {
-        Arc::new(Self { id, generate: Arc::new(generate), accept: None })
+    pub fn readable<P: Platform>(
+        id: ProcId,
+        quota: &Arc<Quota>,
+        generate: impl Fn() -> Result<Vec<u8>> + Send + Sync + 'static,
+    ) -> InodeRef<P> {
+        Arc::new(Self { id, quota: Arc::clone(quota), generate: Arc::new(generate), accept: None })
     }
 
     /// A file to read and to write.
     #[must_use]
     pub fn writable<P: Platform>(
         id: ProcId,
+        quota: &Arc<Quota>,
         generate: impl Fn() -> Result<Vec<u8>> + Send + Sync + 'static,
         accept: impl Fn(&[u8]) -> Result<()> + Send + Sync + 'static,
     ) -> InodeRef<P> {
-        Arc::new(Self { id, generate: Arc::new(generate), accept: Some(Arc::new(accept)) })
+        Arc::new(Self { id, quota: Arc::clone(quota), generate: Arc::new(generate), accept: Some(Arc::new(accept)) })
     }
 }
 
@@ -103,14 +110,17 @@ impl<P: Platform> Inode<P> for ProcFile {
         if flags.contains(OFlags::WRITE) && self.accept.is_none() {
             return Err(errno!(ACCESS, "cannot be written to"));
         }
-        let text: Mutex<P, Option<Vec<u8>>> = Mutex::<P, _>::new(None);
+        let text = Mutex::<P, _>::new(None);
         Ok(Arc::new(ProcOps { file: self, text }))
     }
 }
 
+/// Content, and what it is charged.
+type Text = (Vec<u8>, Charge);
+
 struct ProcOps<P: Platform> {
     file: Arc<ProcFile>,
-    text: Mutex<P, Option<Vec<u8>>>,
+    text: Mutex<P, Option<Text>>,
 }
 
 impl<P: Platform> fmt::Debug for ProcOps<P> {
@@ -119,17 +129,25 @@ impl<P: Platform> fmt::Debug for ProcOps<P> {
     }
 }
 
+impl<P: Platform> ProcOps<P> {
+    fn make(&self) -> Result<Text> {
+        let text = (self.file.generate)()?;
+        let charge = self.file.quota.charge(u64::try_from(text.capacity()).unwrap_or(u64::MAX))?;
+        Ok((text, charge))
+    }
+}
+
 impl<P: Platform> FileOps<P> for ProcOps<P> {
     fn read_at(&self, offset: u64, dst: &mut IoDst<'_, P>, _cx: IoCx) -> Result<usize> {
         let start = dst.done();
         let known = offset > 0 && self.text.lock().is_some();
-        let fresh = if known { None } else { Some((self.file.generate)()?) };
+        let fresh = if known { None } else { Some(self.make()?) };
         let mut text = self.text.lock();
-        if let Some(fresh) = fresh {
-            *text = Some(fresh);
+        if fresh.is_some() {
+            *text = fresh;
         }
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let rest = text.as_ref().and_then(|text| text.get(from..)).unwrap_or_default();
+        let rest = text.as_ref().and_then(|(text, _)| text.get(from..)).unwrap_or_default();
         dst.put(rest);
         dst.outcome(start)
     }

@@ -4,7 +4,7 @@ use super::LinuxKernel;
 use crate::bases::{self, UserBase};
 use crate::carrier::Handle;
 use crate::fpu;
-use core::arch::x86_64::__cpuid;
+use core::arch::x86_64::__cpuid_count;
 use litebox_shim_linux::signal::Cpu;
 
 impl Cpu for LinuxKernel {
@@ -56,8 +56,9 @@ impl Cpu for LinuxKernel {
         }
     }
 
-    fn hwcap() -> u64 {
-        // SAFETY: Every x86-64 processor has leaf 1.
-        u64::from(unsafe { __cpuid(1) }.edx)
+    fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+        // SAFETY: Every x86-64 processor has the instruction; it answers any leaf with some numbers.
+        let answer = unsafe { __cpuid_count(leaf, subleaf) };
+        [answer.eax, answer.ebx, answer.ecx, answer.edx]
     }
 }

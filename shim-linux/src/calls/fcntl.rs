@@ -19,7 +19,7 @@ use litebox_core::fs::types::{FileKind, Mode, NewNode, OFFSET_MAX, OFlags, Seals
 use litebox_core::mm::{GuestAddr, UserCStr};
 
 /// The flags that `F_GETFL` reports.
-fn status_bits(flags: OFlags) -> u32 {
+pub(crate) fn status_bits(flags: OFlags) -> u32 {
     let access = match (flags.contains(OFlags::READ), flags.contains(OFlags::WRITE)) {
         (true, true) => raw::O_RDWR,
         (false, true) => raw::O_WRONLY,

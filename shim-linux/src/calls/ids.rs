@@ -229,7 +229,8 @@ const FIELD: usize = 65;
 const _: () = assert!(size_of::<raw::new_utsname>() == 6 * FIELD);
 
 pub(crate) fn uname<P: Cpu>(_task: &mut Task<P>, buf: Ptr) -> Result<()> {
-    let fields: [&[u8]; 6] = [b"Linux", b"litebox", b"6.12.0-litebox", b"#1 SMP litebox", b"x86_64", b"(none)"];
+    use crate::machine::{DOMAIN, HOST, PROCESSOR, RELEASE, SYSTEM, VERSION};
+    let fields = [SYSTEM, HOST, RELEASE, VERSION, PROCESSOR, DOMAIN].map(str::as_bytes);
     let mut bytes = [0; 6 * FIELD];
     for (chunk, field) in bytes.chunks_mut(FIELD).zip(fields) {
         for (to, from) in chunk.iter_mut().zip(field) {

@@ -3,7 +3,7 @@
 use super::{put, take};
 use crate::args::{Int, Ptr, Word};
 use crate::signal::{Cpu, Signal};
-use crate::task::{ProcessState, Task};
+use crate::task::{Process, ProcessState, Task};
 use linux_raw_sys::general as raw;
 use linux_raw_sys::prctl as op;
 use litebox_core::errno;
@@ -106,11 +106,11 @@ fn read_name<P: Cpu>(addr: GuestAddr) -> Result<[u8; 16]> {
 }
 
 /// All capabilities that there are.
-const ALL: u64 = (1 << (raw::CAP_LAST_CAP + 1)) - 1;
+pub(crate) const ALL: u64 = (1 << (raw::CAP_LAST_CAP + 1)) - 1;
 
 /// What a process may: all or nothing.
-fn capabilities<P: Cpu>(task: &Task<P>) -> u64 {
-    if task.credentials().privileged { ALL } else { 0 }
+pub(crate) fn capabilities<P: Cpu>(process: &Process<P>) -> u64 {
+    if process.credentials().privileged { ALL } else { 0 }
 }
 
 /// How many words of 32 bits each set has in the version at `header`; an unknown one is replaced by the newest.
@@ -138,10 +138,10 @@ pub(crate) fn capget<P: Cpu>(task: &mut Task<P>, header: Ptr, data: Ptr) -> Resu
     }
     let pid = i32::from_le_bytes(pid.to_le_bytes());
     let set = match u32::try_from(pid).map_err(|_| errno!(INVAL, "no process"))? {
-        0 => capabilities(task),
+        0 => capabilities(task.process()),
         pid => {
             let process = task.sandbox().process_of(pid).ok_or(errno!(SRCH))?;
-            if process.credentials().privileged { ALL } else { 0 }
+            capabilities(&process)
         }
     };
     let half = |shift: u32| u32::try_from((set >> shift) & u64::from(u32::MAX)).unwrap_or_default();
@@ -169,7 +169,7 @@ pub(crate) fn capset<P: Cpu>(task: &mut Task<P>, header: Ptr, data: Ptr) -> Resu
         at = at.plus(12)?;
     }
     let [effective, permitted, inheritable] = sets;
-    let has = capabilities(task);
+    let has = capabilities(task.process());
     if permitted & !has != 0 || effective & !permitted != 0 || inheritable & !has != 0 {
         return Err(errno!(PERM, "more than the process has"));
     }

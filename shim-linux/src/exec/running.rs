@@ -5,6 +5,7 @@
 
 use alloc::sync::{Arc, Weak};
 use core::fmt;
+use core::time::Duration;
 use litebox_core::fs::dentry::Dentry;
 use litebox_core::mm::AddressSpace;
 use litebox_core::platform::Platform;
@@ -48,30 +49,39 @@ impl<P: Platform> Exec<P> {
 }
 
 /// The program that a process runs; none until the first is loaded.
-pub struct Running<P: Platform>(Mutex<P, Option<Arc<Exec<P>>>>);
+pub struct Running<P: Platform> {
+    began: Duration,
+    exec: Mutex<P, Option<Arc<Exec<P>>>>,
+}
 
 impl<P: Platform> fmt::Debug for Running<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Running").finish_non_exhaustive()
+        f.debug_struct("Running").field("began", &self.began).finish_non_exhaustive()
     }
 }
 
 impl<P: Platform> Running<P> {
-    /// Nothing, or `exec`.
+    /// Nothing, or `exec`; the process begins now.
     #[must_use]
     pub fn new(exec: Option<Arc<Exec<P>>>) -> Self {
-        Self(Mutex::<P, _>::new(exec))
+        Self { began: P::monotonic(), exec: Mutex::<P, _>::new(exec) }
     }
 
     /// What runs.
     #[must_use]
     pub fn get(&self) -> Option<Arc<Exec<P>>> {
-        self.0.lock().clone()
+        self.exec.lock().clone()
+    }
+
+    /// How long the process has been there.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        P::monotonic().saturating_sub(self.began)
     }
 
     /// Replaces it.
     pub fn set(&self, exec: Exec<P>) {
-        let former = self.0.lock().replace(Arc::new(exec));
+        let former = self.exec.lock().replace(Arc::new(exec));
         // May be the last user of a file, so without the lock.
         drop(former);
     }

@@ -36,6 +36,6 @@ pub trait Cpu: Platform {
     fn gs_base() -> u64;
     /// Sets the base of GS; `base` is an address that a guest can map, or 0.
     fn set_gs_base(base: u64);
-    /// `CPUID.1:EDX`, for the auxiliary vector.
-    fn hwcap() -> u64;
+    /// What the processor says of itself: `CPUID` for this leaf and subleaf, `EAX` to `EDX`.
+    fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4];
 }

@@ -73,7 +73,12 @@ impl Cpu for Hosted {
         BASES.set([Self::fs_base(), base]);
     }
 
-    fn hwcap() -> u64 {
-        0
+    fn cpuid(leaf: u32, _subleaf: u32) -> [u32; 4] {
+        match leaf {
+            0 => [1, u32::from_le_bytes(*b"Host"), u32::from_le_bytes(*b"sted"), u32::from_le_bytes(*b"edHo")],
+            // x87, TSC, CX8, CMOV, FXSR, SSE, SSE2: what every x86-64 processor has.
+            1 => [0x0002_06a7, 0x0008_0800, 0, 0x0700_8111],
+            _ => [0; 4],
+        }
     }
 }

@@ -252,7 +252,7 @@ fn a_made_up_file_is_made_once_per_reading() {
     let id = ProcId { id: InodeId { device: DEVICE, number: 4 }, mode: Mode::RUSR, uid: Uid(0), gid: Gid(0) };
     let count = Arc::new(std::sync::atomic::AtomicU32::new(0));
     let counter = Arc::clone(&count);
-    let inode = ProcFile::readable::<Hosted>(id, move || {
+    let inode = ProcFile::readable::<Hosted>(id, &Quota::new(1 << 20), move || {
         let number = counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(format!("made {number}\n").into_bytes())
     });
