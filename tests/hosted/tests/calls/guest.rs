@@ -42,7 +42,18 @@ impl Guest {
         let mount = NewMount { root, flags: MountFlags::empty(), kind: "tmpfs", source: "none".into() };
         let fs = FsContext::new(MountNamespace::new(mount));
         let sandbox = Sandbox::new(Arc::clone(&quota), 256 << 20);
-        let process = Process::new(&sandbox, ids, fs).unwrap();
+        Self::of(Process::new(&sandbox, ids, fs).unwrap())
+    }
+
+    /// Another process of the same sandbox, with the same root and nobody's child.
+    pub(crate) fn beside(&self) -> Self {
+        let process = self.task.process();
+        let ids = process.with(|state| state.ids);
+        Self::of(Process::new(process.sandbox(), ids, self.task.fs()).unwrap())
+    }
+
+    fn of(process: Arc<Process<Hosted>>) -> Self {
+        let quota = Arc::clone(process.sandbox().quota());
         let mm = Arc::new(AddressSpace::new(&quota).unwrap());
         let range = PageRange::new(GuestAddr::new(MEMORY), BYTES).unwrap();
         mm.map(MapRequest::anonymous(BYTES, Prot::READ | Prot::WRITE).at(Place::Fixed(range.start()))).unwrap();

@@ -121,3 +121,46 @@ fn sealed_memory_stays_as_it_is() {
     guest.fails(errno::EINVAL, nr::__NR_memfd_create, &[long, 0]);
     guest.fails(errno::EINVAL, nr::__NR_memfd_create, &[name, 0x40]);
 }
+
+/// Two processes with a descriptor each of one file.
+fn processes() -> ([Guest; 2], [u64; 2]) {
+    let mut one = Guest::new();
+    one.file("/file", &[0; 100]);
+    let mut two = one.beside();
+    let fds = [one.open("/file", nr::O_RDWR), two.open("/file", nr::O_RDWR)];
+    ([one, two], fds)
+}
+
+#[test]
+fn processes_exclude_each_other_and_are_told_who() {
+    let ([mut one, mut two], [a, b]) = processes();
+    assert_eq!(lock(&mut one, a, nr::F_SETLK, nr::F_WRLCK, 5, 5), Ok(0));
+    assert_eq!(lock(&mut two, b, nr::F_SETLK, nr::F_RDLCK, 0, 6), Err(errno::EAGAIN));
+    let asked = flock(&mut two, nr::F_RDLCK, 0, 6);
+    two.ok(nr::__NR_fcntl, &[b, nr::F_GETLK.into(), asked]);
+    assert_eq!((two.half(asked + 24), two.word(asked + 8)), (one.task.process().pid(), 5));
+    one.ok(nr::__NR_close, &[a]);
+    assert_eq!(lock(&mut two, b, nr::F_SETLK, nr::F_RDLCK, 0, 6), Ok(0));
+}
+
+#[test]
+fn a_lock_is_waited_for_but_not_in_a_circle() {
+    let ([mut one, mut two], [a, b]) = processes();
+    assert_eq!(lock(&mut one, a, nr::F_SETLK, nr::F_WRLCK, 0, 1), Ok(0));
+    assert_eq!(lock(&mut two, b, nr::F_SETLK, nr::F_WRLCK, 1, 1), Ok(0));
+    // Whichever comes second closes the circle, and it alone is told; it then gives way.
+    let wait = |guest: &mut Guest, fd, start| {
+        guest.begin();
+        let result = lock(guest, fd, nr::F_SETLKW, nr::F_WRLCK, start, 1);
+        if result.is_err() {
+            guest.ok(nr::__NR_close, &[fd]);
+        }
+        result
+    };
+    let mut results = std::thread::scope(|scope| {
+        let other = scope.spawn(|| wait(&mut one, a, 1));
+        [wait(&mut two, b, 0), other.join().unwrap()]
+    });
+    results.sort();
+    assert_eq!(results, [Ok(0), Err(errno::EDEADLK)]);
+}

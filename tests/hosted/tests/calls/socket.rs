@@ -268,3 +268,33 @@ fn several_messages_go_in_one_call() {
     assert_eq!((guest.half(into + 56), guest.half(into + 64 + 56), guest.peek(room, 2)), (1, 1, b"ab".to_vec()));
     guest.fails(errno::EAGAIN, nr::__NR_recvmmsg, &[b, into, 2, 0, 0]);
 }
+
+#[test]
+fn processes_meet_at_a_name_and_know_each_other() {
+    let mut server = Guest::new();
+    let mut client = server.beside();
+    let (addr, len) = address(&mut server, b"/socket\0");
+    let listener = server.ok(nr::__NR_socket, &[UNIX, net::SOCK_STREAM.into(), 0]);
+    server.ok(nr::__NR_bind, &[listener, addr, len]);
+    server.ok(nr::__NR_listen, &[listener, 1]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (addr, len) = address(&mut client, b"/socket\0");
+            let fd = client.ok(nr::__NR_socket, &[UNIX, net::SOCK_STREAM.into(), 0]);
+            client.ok(nr::__NR_connect, &[fd, addr, len]);
+            assert_eq!(receive(&mut client, fd, 8, net::MSG_WAITALL).unwrap(), b"12345678");
+            send(&mut client, fd, b"done", 0).unwrap();
+            // Ends with its process.
+            drop(client);
+        });
+        let fd = server.ok(nr::__NR_accept, &[listener, 0, 0]);
+        for part in [&b"123"[..], b"45678"] {
+            send(&mut server, fd, part, 0).unwrap();
+        }
+        let (who, room) = (server.room(12), server.words(&[12]));
+        server.ok(nr::__NR_getsockopt, &[fd, net::SOL_SOCKET.into(), net::SO_PEERCRED.into(), who, room]);
+        assert_eq!(server.half(who), server.task.process().pid() + 1);
+        assert_eq!(receive(&mut server, fd, 8, 0).unwrap(), b"done");
+        assert_eq!(receive(&mut server, fd, 8, 0).unwrap(), b"");
+    });
+}
