@@ -44,13 +44,13 @@ impl<P: Cpu> Sandbox<P> {
     #[must_use]
     pub fn on(machine: Machine<P>, quota: Arc<Quota>) -> Arc<Self> {
         Arc::new(Self {
+            tree: Mutex::<P, _>::new(Tree::new(machine.tasks)),
             shared: Shared::new(&quota),
             quota,
             machine,
             started: P::monotonic(),
             named: [const { AtomicU64::new(0) }; 8],
             futexes: Futexes::new(),
-            tree: Mutex::<P, _>::new(Tree::new()),
         })
     }
 

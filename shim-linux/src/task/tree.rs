@@ -18,8 +18,6 @@ use litebox_core::error::Result;
 pub(super) const ID_END: u32 = 1 << 22;
 /// Where ids begin again after the last. Linux: `RESERVED_PIDS`.
 const ID_AGAIN: u32 = 300;
-/// Tasks that a sandbox may have, and processes with its zombies.
-pub(super) const TASKS_MAX: usize = 4096;
 
 /// A process and its place.
 pub(super) struct Node<P: Cpu> {
@@ -58,6 +56,8 @@ impl<P: Cpu> Node<P> {
 
 /// Every process of a sandbox, and whose child it is.
 pub(super) struct Tree<P: Cpu> {
+    /// Tasks that there may be, and processes with their zombies.
+    room: usize,
     last_id: u32,
     has_wrapped: bool,
     /// Whether the sandbox has ended: nobody is born any more.
@@ -90,8 +90,10 @@ impl News {
 }
 
 impl<P: Cpu> Tree<P> {
-    pub(super) fn new() -> Self {
-        Self { last_id: 0, has_wrapped: false, ended: false, nodes: BTreeMap::new(), threads: BTreeMap::new() }
+    /// An empty one with room for so many tasks.
+    pub(super) fn new(tasks: u32) -> Self {
+        let room = usize::try_from(tasks).unwrap_or(usize::MAX);
+        Self { room, last_id: 0, has_wrapped: false, ended: false, nodes: BTreeMap::new(), threads: BTreeMap::new() }
     }
 
     pub(super) fn last_id(&self) -> u32 {
@@ -124,7 +126,7 @@ impl<P: Cpu> Tree<P> {
     /// # Errors
     /// `AGAIN`: there are too many, or the sandbox has ended.
     pub(super) fn check_room(&self) -> Result<()> {
-        if self.ended || self.threads.len() >= TASKS_MAX || self.nodes.len() >= TASKS_MAX {
+        if self.ended || self.threads.len() >= self.room || self.nodes.len() >= self.room {
             return Err(errno!(AGAIN, "no more tasks in this sandbox"));
         }
         Ok(())

@@ -118,6 +118,17 @@ fn devices_do_what_they_are_for() {
 }
 
 #[test]
+fn a_sandbox_has_room_for_as_many_tasks_as_its_launcher_says() {
+    for (tasks, fits) in [(0, false), (1, true)] {
+        let mut builder = Builder::<Hosted>::new(1 << 30, Some(tasks), None).unwrap();
+        let Item::Dir(root) = empty(["dev", "proc", "tmp"]) else { return };
+        builder.mount_host_dir(b"/", root, true).unwrap();
+        let started = run(&builder, "/a", &["a"]);
+        assert_eq!(started.is_err_and(|error| error.is(Errno::AGAIN)), !fits, "{tasks}");
+    }
+}
+
+#[test]
 fn a_trace_goes_to_its_file() {
     let trace = Bytes::new(FileKind::Fifo, 0o600, b"");
     let mut builder = Builder::<Hosted>::new(1 << 30, Some(7), Some(host(&trace))).unwrap();
