@@ -2,7 +2,7 @@
 //!
 //! A sandbox has one [`Timers`], for which its host keeps at most one call outstanding ([`Clock::call_at`]). Invariant: `armed` is
 //! the earliest time that the host was asked for and that has not come, so a host that calls makes every due thing happen.
-//! Without a host that calls, things that are due happen when somebody looks. Locks: `queue` is a leaf; it is let go before a thing happens.
+//! Without a host that calls, things that are due happen when somebody looks, as a task that waits does. Locks: `queue` is a leaf; it is let go before a thing happens.
 //!
 //! [`Clock::call_at`]: crate::platform::Clock::call_at
 
@@ -97,6 +97,12 @@ impl<P: Platform> Timers<P> {
         queue.by_time.insert(ticket, what);
         self.arm(&mut queue);
         Ok(ticket)
+    }
+
+    /// When the first thing is to happen.
+    #[must_use]
+    pub fn next(&self) -> Option<Duration> {
+        self.queue.lock().by_time.first_key_value().map(|(Ticket(at, _), _)| *at)
     }
 
     /// Takes out what has not happened yet.

@@ -79,6 +79,14 @@ impl<P: Platform> Shared<P> {
 }
 
 impl<P: Cpu> Sandbox<P> {
+    /// What is to happen in it at a time; for a host that is asked to call ([`Clock::call_at`]).
+    ///
+    /// [`Clock::call_at`]: litebox_core::platform::Clock::call_at
+    #[must_use]
+    pub fn timers(&self) -> &Arc<Timers<P>> {
+        self.shared().timers()
+    }
+
     /// Lets go of all files in flight in sockets, which may hold each other in a circle: its last task has ended.
     pub fn end_sockets(&self) {
         self.shared().unix().end();

@@ -320,12 +320,13 @@ impl<P: Platform> Epoll<P> {
         told > 0
     }
 
-    /// Gives at least one and at most `most` events to `sink`; waits for one until `deadline`, for ever if that is `None`.
+    /// Gives at least one and at most `most` events to `sink`; waits for one until `deadline`, for ever if that is `None`. `None` if
+    /// there was none by then.
     ///
     /// # Errors
     /// [`Error::Interrupted`](crate::error::Error::Interrupted): before there was one.
-    pub fn wait(&self, most: usize, deadline: Option<Duration>, sink: &mut dyn FnMut(Event)) -> Result<()> {
-        self.source.queue.wait_until(deadline, || self.collect(most, sink).then_some(())).map(drop)
+    pub fn wait(&self, most: usize, deadline: Option<Duration>, sink: &mut dyn FnMut(Event)) -> Result<Option<()>> {
+        self.source.queue.wait_until(deadline, || self.collect(most, sink).then_some(()))
     }
 
     /// The same without waiting; whether there was an event.

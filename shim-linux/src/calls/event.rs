@@ -3,7 +3,7 @@
 
 use super::files::{descriptor_flags, file, install, number, open_file, open_flags, path, with_dir};
 use super::poll::{Patience, bits, mask, timeout, wanted};
-use super::sigwait::with_mask;
+use super::sigwait::{wait_until, with_mask};
 use super::time::decode;
 use super::{put, take};
 use crate::args::{Count, DirFd, Fd, Flags, Int, Len, Path, Ptr};
@@ -182,7 +182,7 @@ fn wait_for<P: Cpu>(task: &Task<P>, fd: Fd, events: Ptr, max: Int, patience: Pat
             return Err(Error::Interrupted);
         }
         if patience != Patience::None {
-            set.wait(most, patience.deadline(), &mut sink)?;
+            wait_until(task, patience.deadline(), |until| set.wait(most, until, &mut sink))?;
         }
     }
     user::write_all::<P>(events.0, &list)?;

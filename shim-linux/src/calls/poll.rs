@@ -4,7 +4,7 @@
 //! descriptor that is closed meanwhile stays what it was, as in Linux.
 
 use super::files::number;
-use super::sigwait::with_mask;
+use super::sigwait::{wait_until, with_mask};
 use super::{put, take, time};
 use crate::args::{Count, Int, Len, Ptr};
 use crate::signal::{Cpu, SigSet};
@@ -118,9 +118,11 @@ fn wait<P: Cpu>(task: &Task<P>, entries: &mut [Entry<P>], patience: Patience) ->
     }
     let queue = Arc::new(WaitQueue::new());
     scan(entries, Some(&queue));
-    let found = queue.wait_until(patience.deadline(), || {
-        let count = scan(entries, None);
-        (count > 0).then_some(count)
+    let found = wait_until(task, patience.deadline(), |until| {
+        queue.wait_until(until, || {
+            let count = scan(entries, None);
+            (count > 0).then_some(count)
+        })
     })?;
     Ok(found.unwrap_or(0))
 }

@@ -5,6 +5,7 @@ use super::{put, take};
 use crate::args::{Len, Ptr};
 use crate::signal::{Cpu, Info, SigSet};
 use crate::task::Task;
+use core::time::Duration;
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::{Error, Result};
@@ -29,12 +30,36 @@ pub(super) fn with_mask<P: Cpu, T>(
     result
 }
 
+/// Waits by `wait`, which has a deadline, and meanwhile has happen what the sandbox's timers hold: the host may not
+/// call in time.
+pub(super) fn wait_until<P: Cpu, T>(
+    task: &Task<P>,
+    deadline: Option<Duration>,
+    mut wait: impl FnMut(Option<Duration>) -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    let timers = task.sandbox().timers();
+    loop {
+        let until = deadline.into_iter().chain(timers.next()).min();
+        if let Some(value) = wait(until)? {
+            return Ok(Some(value));
+        }
+        if deadline.is_some_and(|deadline| P::monotonic() >= deadline) {
+            return Ok(None);
+        }
+        timers.run();
+        if task.is_wanted() {
+            return Err(Error::Interrupted);
+        }
+    }
+}
+
 /// Sleeps until a signal, or until time is up.
 fn sleep<P: Cpu>(task: &Task<P>, patience: Patience) -> Result<()> {
     if task.is_wanted() {
         return Err(Error::Interrupted);
     }
-    WaitQueue::<P>::new().wait_until(patience.deadline(), || None::<()>).map(drop)
+    let queue = WaitQueue::<P>::new();
+    wait_until(task, patience.deadline(), |until| queue.wait_until(until, || None::<()>)).map(drop)
 }
 
 pub(crate) fn pause<P: Cpu>(task: &mut Task<P>) -> Result<()> {
