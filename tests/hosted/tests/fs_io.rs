@@ -169,6 +169,19 @@ fn a_pipe_without_readers_is_broken() {
 }
 
 #[test]
+fn a_pipe_is_opened_again_whoever_is_left() {
+    let quota = Quota::new(1 << 20);
+    let (reader, writer) = pair(&quota, OFlags::empty());
+    write(&writer, b"x").expect("written");
+    drop(writer);
+    let place = Arc::clone(reader.place());
+    let again = Arc::clone(place.inode()).open(OFlags::READ).expect("nobody is waited for");
+    drop(reader);
+    let again = File::<Hosted>::new(place, again, OFlags::READ);
+    assert_eq!((read(&again, 10), read(&again, 10)), (Ok(b"x".to_vec()), Ok(vec![])));
+}
+
+#[test]
 fn readers_and_writers_of_a_pipe_wait_for_each_other() {
     let quota = Quota::new(1 << 20);
     let (reader, writer) = pair(&quota, OFlags::empty());
