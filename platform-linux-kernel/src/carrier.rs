@@ -276,6 +276,20 @@ pub(crate) fn kill_current() {
     unsafe { sys::send_sig(sys::SIGKILL as i32, task(), 1) };
 }
 
+/// Ends the current carrier on its way to ring 3, and none of its threads: another of them runs another program.
+pub(crate) fn end_thread() {
+    // SAFETY: The current task, which carries a guest and is not exiting.
+    unsafe { sys::litebox_end_thread() };
+}
+
+/// The current carrier is the only one left of its threads: from now on whatever ends it is no longer for one thread alone.
+pub(crate) fn threads_ended() {
+    // SAFETY: The current task's signal structure. The others, which set the word on their way out, have left the library OS after that.
+    let word = unsafe { &raw mut (*(*task()).signal).group_exec_task };
+    // SAFETY: As above; the kernel compares the word with null only, as nobody sets `notify_count`.
+    unsafe { word.write_volatile(ptr::null_mut()) };
+}
+
 /// The registers that the current task entered the kernel with.
 pub(crate) fn registers() -> *mut sys::pt_regs {
     // SAFETY: The current task has a kernel stack.

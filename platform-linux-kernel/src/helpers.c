@@ -99,3 +99,16 @@ int litebox_dequeue_signal(unsigned long wanted, struct kernel_siginfo *info)
 	spin_unlock_irq(&current->sighand->siglock);
 	return signr;
 }
+
+/*
+ * The lock again. Ends the current thread alone on its way to ring 3, as de_thread (fs/exec.c) ends others: get_signal takes a set
+ * group_exec_task for an exec of another thread, and do_group_exit then spares the rest of the group.
+ */
+void litebox_end_thread(void)
+{
+	spin_lock_irq(&current->sighand->siglock);
+	current->signal->group_exec_task = current;
+	sigaddset(&current->pending.signal, SIGKILL);
+	set_thread_flag(TIF_SIGPENDING);
+	spin_unlock_irq(&current->sighand->siglock);
+}

@@ -18,4 +18,5 @@ void *litebox_page_address(const struct page *page);
 bool litebox_pte_none(pte_t *pte);
 void litebox_set_pte(pte_t *pte, const struct page *page, pgprot_t prot);
 int litebox_dequeue_signal(unsigned long wanted, struct kernel_siginfo *info);
+void litebox_end_thread(void);
 #endif

@@ -13,6 +13,7 @@ use crate::{fpu, sys};
 use core::mem::MaybeUninit;
 use litebox_core::mm::{Access, FaultOutcome, GuestAddr, SegvCode};
 use litebox_shim_linux::signal::{Fault, FaultKind};
+use litebox_shim_linux::task::End;
 use litebox_shim_linux::{Resume, before_guest};
 
 /// The signals that an instruction can raise: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS; bit n - 1 is signal n.
@@ -126,7 +127,10 @@ pub(crate) fn go_on(guest: &Current, resume: Resume<LinuxKernel>) -> bool {
         Resume::Guest => true,
         Resume::End(end) => {
             note_end(guest, end);
-            carrier::kill_current();
+            match end {
+                End::Task(_) => carrier::end_thread(),
+                End::Process(_) | End::Signal(_) => carrier::kill_current(),
+            }
             false
         }
         // What only a call asks for.

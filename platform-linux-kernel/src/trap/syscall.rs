@@ -66,6 +66,7 @@ fn turn(mut guest: Current, regs: &mut sys::pt_regs, resume: Resume<LinuxKernel>
             }
         },
         Resume::Exec => {
+            carrier::threads_ended();
             let mm = guest.with_north(|north| north.task.mm().clone());
             if guest.replace_mm(mm).is_err() {
                 carrier::kill_current();
