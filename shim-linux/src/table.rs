@@ -188,7 +188,7 @@ syscalls! {
      58 vfork () = Full [process::vfork, Always];
      59 execve (path: Path, argv: Ptr, envp: Ptr) = Partial [exec::execve, No, "set-user-ID and set-group-ID bits have no effect"];
      60 exit (status: Int) = Full [task::exit, No];
-     61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = Partial [wait::wait4, IfAsked, "the usage is all zero"];
+     61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = Partial [wait::wait4, IfAsked, "the usage is all zero; orphans are reaped by the sandbox, not by its first process, unless one asked by PR_SET_CHILD_SUBREAPER"];
      62 kill (pid: Pid, sig: Sig) = Full [kill::kill, No];
      63 uname (buf: Ptr) = Full [ids::uname, No];
      64 semget () = None [NOSYS, "not supported yet"];

@@ -11,6 +11,7 @@ use litebox_core::mm::{AddressSpace, GuestAddr, MapRequest, Place, Prot};
 use litebox_core::platform::{Wait, WaitMode};
 use litebox_core::quota::Quota;
 use litebox_platform_hosted::{Hosted, Interrupter, enter};
+use litebox_shim_linux::machine::Machine;
 use litebox_shim_linux::regs::Regs;
 use litebox_shim_linux::signal::Cpu;
 use litebox_shim_linux::task::{Birth, End, Ids, Process, Sandbox, Spawn, Task};
@@ -66,13 +67,18 @@ pub(crate) fn run(program: impl FnOnce(&mut Thread) + Send + 'static) -> End {
 }
 
 pub(crate) fn run_as(ids: Ids, program: impl FnOnce(&mut Thread) + Send + 'static) -> End {
+    run_with(ids, None, program)
+}
+
+/// The same in a sandbox with room for `tasks`.
+pub(crate) fn run_with(ids: Ids, tasks: Option<u32>, program: impl FnOnce(&mut Thread) + Send + 'static) -> End {
     let quota = Quota::new(256 << 20);
     let all = Mode::RWXU | Mode::RWXG | Mode::RWXO;
     let node = NewNode { mode: all, uid: Uid(0), gid: Gid(0) };
     let root = MemoryFs::new(DeviceId { major: 0, minor: 1 }, &quota, node).unwrap();
     let mount = NewMount { root, flags: MountFlags::empty(), kind: "tmpfs", source: "none".into() };
     let fs = FsContext::new(MountNamespace::new(mount));
-    let sandbox = Sandbox::new(Arc::clone(&quota), 256 << 20);
+    let sandbox = Sandbox::on(Machine::new(256 << 20, tasks, None), Arc::clone(&quota));
     let process = Process::new(&sandbox, ids, fs).unwrap();
     let mm = Arc::new(AddressSpace::new(&quota).unwrap());
     let place = Place::Fixed(GuestAddr::new(MEMORY));

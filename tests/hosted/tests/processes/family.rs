@@ -1,6 +1,6 @@
 //! fork(2), wait(2), zombies and orphans.
 
-use crate::carrier::{Flag, errno, run, run_as};
+use crate::carrier::{Flag, errno, run, run_as, run_with};
 use linux_raw_sys::general as nr;
 use litebox_shim_linux::task::{Condition, End, Ids};
 use std::sync::Arc;
@@ -292,6 +292,18 @@ fn a_user_has_as_many_tasks_as_the_limit_says() {
     run_as(Ids { users: [1000; 3], groups: [1000; 3] }, |parent| {
         let limit = parent.words(&[2, 2]);
         parent.ok(nr::__NR_setrlimit, &[nr::RLIMIT_NPROC.into(), limit]);
+        parent.fork(|child| child.exit(0));
+        parent.next_child(|_| unreachable!());
+        parent.fails(errno::EAGAIN, nr::__NR_fork, &[]);
+        assert!(parent.wait4(-1, 0).is_ok());
+        parent.fork(|child| child.exit(0));
+        assert!(parent.wait4(-1, 0).is_ok());
+    });
+}
+
+#[test]
+fn a_sandbox_has_as_many_tasks_as_its_launcher_says() {
+    run_with(Ids::default(), Some(2), |parent| {
         parent.fork(|child| child.exit(0));
         parent.next_child(|_| unreachable!());
         parent.fails(errno::EAGAIN, nr::__NR_fork, &[]);
