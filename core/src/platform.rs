@@ -109,22 +109,48 @@ pub trait UserCopy {
     fn to_guest(dst: GuestAddr, src: &[u8]) -> usize;
 }
 
+/// Clocks beside the two that everything here goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherClock {
+    /// Monotonic, and goes on while the host is suspended.
+    Boot,
+    /// Monotonic, as the hardware counts: not disciplined.
+    Raw,
+    /// International atomic time.
+    Tai,
+    /// The realtime clock at the last tick.
+    RealCoarse,
+    /// The monotonic clock at the last tick.
+    MonotonicCoarse,
+}
+
 /// Time.
 pub trait Clock {
+    /// Time between two ticks: the resolution of the coarse clocks.
+    const TICK: Duration = Duration::from_nanos(1);
+
     /// Since an arbitrary point, never backwards. `CLOCK_MONOTONIC` of the host.
     fn monotonic() -> Duration;
     /// Since 1970-01-01 UTC. `CLOCK_REALTIME` of the host.
     fn realtime() -> Duration;
 
-    /// Has [`Timers::run`] called once, no earlier than `at` of the monotonic clock, in a context that may sleep. A new time for the
-    /// same `timers` replaces the one that has not come. Called under a leaf lock; does not sleep.
-    ///
-    /// A host that cannot, which does nothing, has timers expire only when somebody looks.
-    fn call_at(_at: Duration, _timers: &Arc<Timers<Self>>)
-    where
-        Self: Platform,
-    {
+    /// Another clock; on a host without it, the nearest.
+    fn other(clock: OtherClock) -> Duration {
+        match clock {
+            OtherClock::Boot | OtherClock::Raw | OtherClock::MonotonicCoarse => Self::monotonic(),
+            OtherClock::Tai | OtherClock::RealCoarse => Self::realtime(),
+        }
     }
+
+    /// The host's timer of one [`Timers`], which keeps it.
+    type Alarm: Default + Send + Sync + 'static;
+
+    /// Has [`Timers::run`] called once, no earlier than `at` of the monotonic clock, in a context that may sleep, unless `timers` are
+    /// gone by then. A new time for the same `timers` replaces the one that has not come. Called under a leaf lock; does not sleep
+    /// for long.
+    fn call_at(at: Duration, timers: &Arc<Timers<Self>>)
+    where
+        Self: Platform;
 }
 
 /// Random numbers.

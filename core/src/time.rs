@@ -65,6 +65,7 @@ struct Queue {
 /// What is to happen in one sandbox.
 pub struct Timers<P: Platform> {
     queue: Mutex<P, Queue>,
+    alarm: P::Alarm,
 }
 
 /// Things that may be set at one time in a sandbox.
@@ -80,7 +81,13 @@ impl<P: Platform> Timers<P> {
     /// Nothing is set.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { queue: Mutex::<P, _>::new(Queue { by_time: BTreeMap::new(), next: 0, armed: None }) })
+        let queue = Queue { by_time: BTreeMap::new(), next: 0, armed: None };
+        Arc::new(Self { queue: Mutex::<P, _>::new(queue), alarm: P::Alarm::default() })
+    }
+
+    /// The host's timer of it.
+    pub fn alarm(&self) -> &P::Alarm {
+        &self.alarm
     }
 
     /// Has `what` happen at `at` of the monotonic clock.

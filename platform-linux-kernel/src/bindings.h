@@ -2,11 +2,13 @@
 /* What the kernel crate's own bindings lack; see bindings.params for the names that are taken from here. */
 #include <linux/anon_inodes.h>
 #include <linux/namei.h>
+#include <linux/pvclock_gtod.h>
 #include <linux/sched.h>
 #include <linux/shmem_fs.h>
 #include <linux/signal.h>
 #include <linux/syscall_user_dispatch.h>
 #include <linux/thread_info.h>
+#include <linux/timekeeper_internal.h>
 #include <asm/page.h>
 #include <asm/unistd.h>
 #include "helpers.h"

@@ -2,7 +2,8 @@
 //! litebox.ko: the library OS's host side on Linux.
 //!
 //! `device` is what launchers talk to, `carrier` the host threads that guests run on, `trap` the way of their system calls and
-//! faults into the module, `mm` their memory, `fpu` and `bases` the registers that the entry frame does not hold.
+//! faults into the module, `mm` their memory, `fpu` and `bases` the registers that the entry frame does not hold, `vdso` the clocks that guests read
+//! without the module.
 //! Only exported interfaces of the kernel are used.
 
 extern crate alloc;
@@ -18,6 +19,7 @@ mod sandbox;
 mod start;
 mod sys;
 mod trap;
+mod vdso;
 
 use device::Device;
 use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
@@ -32,12 +34,15 @@ module! {
     license: "Dual MIT/GPL",
 }
 
-/// The loaded module. Fields are dropped from the top: no new sandboxes, then the hooks.
+/// The loaded module. Fields are dropped from the top: no new sandboxes, then the hooks, then what guests were shown, then
+/// what runs their timers.
 #[pin_data]
 struct Litebox {
     #[pin]
     _device: MiscDeviceRegistration<Device>,
     _hooks: Hooks,
+    _clockwork: vdso::Clockwork,
+    _caller: host::Caller,
 }
 
 impl kernel::InPlaceModule for Litebox {
@@ -48,6 +53,8 @@ impl kernel::InPlaceModule for Litebox {
                 fpu::find_components();
                 Hooks::register()?
             },
+            _clockwork: vdso::Clockwork::start()?,
+            _caller: host::Caller::start()?,
             _device <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"litebox" }),
         })
     }

@@ -8,9 +8,10 @@ pub(crate) use generated::*;
 pub(crate) use kernel::bindings::*;
 
 #[expect(improper_ctypes, reason = "empty structures such as lock_class_key lie behind pointers only")]
-#[expect(unreachable_pub, dead_code, reason = "generated from C")]
+#[expect(non_camel_case_types, non_upper_case_globals, unreachable_pub, dead_code, reason = "generated from C")]
 mod generated {
     use kernel::bindings::*;
     use kernel::ffi;
+    use pin_init::MaybeZeroable;
     include!(env!("LITEBOX_BINDINGS"));
 }

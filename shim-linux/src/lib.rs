@@ -35,8 +35,8 @@ pub mod errno;
 pub mod exec;
 pub mod launch;
 pub mod machine;
-mod proc;
 mod notify;
+mod proc;
 pub mod program;
 pub mod regs;
 mod shared;
@@ -46,6 +46,7 @@ pub mod task;
 mod timer;
 pub mod trace;
 mod tuning;
+pub mod vdso;
 
 pub use dispatch::{Resume, before_guest, dispatch, fault};
 pub use task::after_spawn;

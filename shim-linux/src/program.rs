@@ -49,8 +49,6 @@ pub struct Start<'a> {
     pub ids: [u32; 4],
     /// Limits of the stack.
     pub limits: StackLimits,
-    /// Where the vDSO is mapped, or 0.
-    pub vdso: u64,
 }
 
 /// A started program, for the registers and for /proc.
@@ -103,6 +101,7 @@ pub fn load<P: Cpu>(
         }
         None => (0, entry),
     };
+    let vdso = P::vdso().map_or(Ok(0), |vdso| vdso.map(mm))?;
     if first >= GUEST_END {
         return Err(errno!(INVAL, "the program starts outside of what a guest can map"));
     }
@@ -116,7 +115,7 @@ pub fn load<P: Cpu>(
     let fpu = u64::try_from(P::fpu_bytes()).unwrap_or_default();
     let [.., features] = P::cpuid(1, 0);
     let aux = Aux {
-        vdso: start.vdso,
+        vdso,
         hwcap: u64::from(features),
         hwcap2: 2,
         headers_at,

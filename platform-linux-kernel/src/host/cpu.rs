@@ -3,9 +3,11 @@
 use super::LinuxKernel;
 use crate::bases::{self, UserBase};
 use crate::carrier::Handle;
-use crate::fpu;
+use crate::{fpu, vdso};
+use alloc::sync::Arc;
 use core::arch::x86_64::__cpuid_count;
 use litebox_shim_linux::signal::Cpu;
+use litebox_shim_linux::vdso::Vdso;
 
 impl Cpu for LinuxKernel {
     type Carrier = Handle;
@@ -60,5 +62,9 @@ impl Cpu for LinuxKernel {
         // SAFETY: Every x86-64 processor has the instruction; it answers any leaf with some numbers.
         let answer = unsafe { __cpuid_count(leaf, subleaf) };
         [answer.eax, answer.ebx, answer.ecx, answer.edx]
+    }
+
+    fn vdso() -> Option<Arc<Vdso<Self>>> {
+        vdso::shown()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each file implements one trait of `litebox_core::platform` for [`LinuxKernel`]. Memory is in `mm`, guests are in `trap`.
 
+mod alarm;
 mod attr;
 mod change;
 mod clock;
@@ -14,6 +15,7 @@ mod memory;
 mod wait;
 mod watch;
 
+pub(crate) use alarm::Caller;
 pub(crate) use file::{dir, file};
 
 /// The platform: a Linux kernel that this module is loaded into.

@@ -53,7 +53,8 @@ impl Frame {
         self.0 == other.0
     }
 
-    fn bytes(&self) -> *mut u8 {
+    /// Where the kernel sees its contents.
+    pub(crate) fn bytes(&self) -> *mut u8 {
         // SAFETY: A page of normal memory (no GFP_HIGHMEM on x86-64), so it has an address.
         unsafe { sys::litebox_page_address(self.page()).cast() }
     }

@@ -9,6 +9,7 @@ use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::{Error, Result};
 use litebox_core::mm::GuestAddr;
+use litebox_core::platform::OtherClock;
 use litebox_core::sync::WaitQueue;
 
 /// `struct timespec`.
@@ -21,15 +22,20 @@ const _: () = assert!(size_of::<Wire>() == size_of::<raw::__kernel_timespec>());
 enum Source {
     Real,
     Monotonic,
+    Other(OtherClock),
     /// Processor time, for which the time that has passed stands.
     Processor,
 }
 
 fn source(clock: Int) -> Result<Source> {
     match u32::try_from(clock.0) {
-        Ok(raw::CLOCK_REALTIME | raw::CLOCK_REALTIME_COARSE | raw::CLOCK_TAI | raw::CLOCK_REALTIME_ALARM) => Ok(Source::Real),
-        Ok(raw::CLOCK_MONOTONIC | raw::CLOCK_MONOTONIC_RAW | raw::CLOCK_MONOTONIC_COARSE) => Ok(Source::Monotonic),
-        Ok(raw::CLOCK_BOOTTIME | raw::CLOCK_BOOTTIME_ALARM) => Ok(Source::Monotonic),
+        Ok(raw::CLOCK_REALTIME | raw::CLOCK_REALTIME_ALARM) => Ok(Source::Real),
+        Ok(raw::CLOCK_MONOTONIC) => Ok(Source::Monotonic),
+        Ok(raw::CLOCK_BOOTTIME | raw::CLOCK_BOOTTIME_ALARM) => Ok(Source::Other(OtherClock::Boot)),
+        Ok(raw::CLOCK_MONOTONIC_RAW) => Ok(Source::Other(OtherClock::Raw)),
+        Ok(raw::CLOCK_TAI) => Ok(Source::Other(OtherClock::Tai)),
+        Ok(raw::CLOCK_REALTIME_COARSE) => Ok(Source::Other(OtherClock::RealCoarse)),
+        Ok(raw::CLOCK_MONOTONIC_COARSE) => Ok(Source::Other(OtherClock::MonotonicCoarse)),
         Ok(raw::CLOCK_PROCESS_CPUTIME_ID | raw::CLOCK_THREAD_CPUTIME_ID) => Ok(Source::Processor),
         // A negative one is of one process or thread; the low bits say which clock of it. See clock_getcpuclockid(3).
         Err(_) if clock.0 & 3 != 3 => Ok(Source::Processor),
@@ -42,6 +48,7 @@ impl Source {
         match self {
             Self::Real => P::realtime(),
             Self::Monotonic => P::monotonic(),
+            Self::Other(clock) => P::other(clock),
             Self::Processor => task.sandbox().uptime(),
         }
     }
@@ -72,8 +79,11 @@ pub(crate) fn clock_gettime<P: Cpu>(task: &mut Task<P>, clock: Int, tp: Ptr) -> 
 }
 
 pub(crate) fn clock_getres<P: Cpu>(_task: &mut Task<P>, clock: Int, res: Ptr) -> Result<()> {
-    source(clock)?;
-    if res.0.get() == 0 { Ok(()) } else { write::<P>(res.0, Duration::from_nanos(1)) }
+    let resolution = match source(clock)? {
+        Source::Other(OtherClock::RealCoarse | OtherClock::MonotonicCoarse) => P::TICK,
+        Source::Real | Source::Monotonic | Source::Other(_) | Source::Processor => Duration::from_nanos(1),
+    };
+    if res.0.get() == 0 { Ok(()) } else { write::<P>(res.0, resolution) }
 }
 
 pub(crate) fn gettimeofday<P: Cpu>(_task: &mut Task<P>, tv: Ptr, tz: Ptr) -> Result<()> {
@@ -86,7 +96,7 @@ pub(crate) fn gettimeofday<P: Cpu>(_task: &mut Task<P>, tv: Ptr, tz: Ptr) -> Res
 }
 
 pub(crate) fn time<P: Cpu>(_task: &mut Task<P>, t: Ptr) -> Result<u64> {
-    let seconds = P::realtime().as_secs();
+    let seconds = P::other(OtherClock::RealCoarse).as_secs();
     if t.0.get() != 0 {
         put::<P, 8>(t.0, &seconds)?;
     }
@@ -146,6 +156,6 @@ mod tests {
         assert!(decode([i64::MAX, 0]).is_ok());
         assert!(source(Int(-1)).is_err() && source(Int(12)).is_err());
         assert_eq!((source(Int(2)).unwrap(), source(Int(-6)).unwrap()), (Source::Processor, Source::Processor));
-        assert_eq!(source(Int(7)).unwrap(), Source::Monotonic);
+        assert_eq!(source(Int(7)).unwrap(), Source::Other(OtherClock::Boot));
     }
 }

@@ -209,7 +209,7 @@ fn load<P: Cpu>(
 
     let mm = Arc::new(AddressSpace::new(&request.quota)?);
     let ([uid, euid, _], [gid, egid, _]) = (request.ids.users, request.ids.groups);
-    let start = Start { path: name, args: &args, env: request.env, ids: [uid, euid, gid, egid], limits: request.limits, vdso: 0 };
+    let start = Start { path: name, args: &args, env: request.env, ids: [uid, euid, gid, egid], limits: request.limits };
     let started = program::load(&mm, &Part { plan: &plan, pages }, interpreter.as_ref(), &start)?;
     let exec = Exec {
         place: Arc::clone(file.place()),

@@ -1,11 +1,13 @@
 //! The rest of a task's processor state, which a platform reads and writes; and how a task's carrier is woken.
 
+use crate::vdso::Vdso;
+use alloc::sync::Arc;
 use core::fmt;
 use litebox_core::platform::Platform;
 
 /// Floating-point and vector registers, and the two segment bases, of the *current* guest thread; kicks of others.
 ///
-/// Six kinds of function of the host interface, beside [`Platform`]'s. None sleeps.
+/// Seven kinds of function of the host interface, beside [`Platform`]'s. None sleeps.
 pub trait Cpu: Platform {
     /// A carrier, as others reach it: a task has its own from [`Task::begin`](crate::task::Task::begin) to
     /// [`Task::exit`](crate::task::Task::exit).
@@ -38,4 +40,9 @@ pub trait Cpu: Platform {
     fn set_gs_base(base: u64);
     /// What the processor says of itself: `CPUID` for this leaf and subleaf, `EAX` to `EDX`.
     fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4];
+
+    /// The vDSO that programs are shown, if there is one.
+    fn vdso() -> Option<Arc<Vdso<Self>>> {
+        None
+    }
 }

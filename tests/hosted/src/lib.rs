@@ -26,6 +26,8 @@ pub enum Hosted {}
 impl Platform for Hosted {}
 
 impl Clock for Hosted {
+    type Alarm = ();
+
     fn monotonic() -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed()
