@@ -55,9 +55,9 @@ impl MiscDevice for Device {
         UserSlice::new(argument, request.size()).reader().read_slice(bytes)?;
         match request {
             Request::Version => {}
-            Request::Configure => configure(&sandbox, Configure::decode(bytes).map_err(refused)?)?,
-            Request::Mount => mount(&sandbox, Mount::decode(bytes).map_err(refused)?)?,
-            Request::GiveFd => give_fd(&sandbox, GiveFd::decode(bytes).map_err(refused)?)?,
+            Request::Configure => configure(&sandbox, file, Configure::decode(bytes).map_err(refused)?)?,
+            Request::Mount => mount(&sandbox, file, Mount::decode(bytes).map_err(refused)?)?,
+            Request::GiveFd => give_fd(&sandbox, file, GiveFd::decode(bytes).map_err(refused)?)?,
             Request::Run => run(&sandbox.into(), file, Run::decode(bytes).map_err(refused)?)?,
             Request::Wait => {
                 let wait = Wait::decode(bytes).map_err(refused)?;
@@ -85,8 +85,15 @@ pub(crate) fn failed(error: CoreError) -> Error {
 }
 
 /// The descriptor that a request means.
-fn descriptor(object: HostObject) -> Result<u32> {
-    object.fd().and_then(|fd| u32::try_from(fd).ok()).ok_or(EBADF)
+///
+/// # Errors
+/// EBADF; EINVAL for one of this device, as `device` is: a sandbox that holds itself would never end.
+fn descriptor(object: HostObject, device: &File) -> Result<u32> {
+    let fd = object.fd().and_then(|fd| u32::try_from(fd).ok()).ok_or(EBADF)?;
+    // SAFETY: Two live files, whose operations are constant.
+    let is_device = |file: &LocalFile| unsafe { (*file.as_ptr()).f_op == (*device.as_ptr()).f_op };
+    // A mere place (O_PATH) is no file yet, and not this device's.
+    if LocalFile::fget(fd).is_ok_and(|file| is_device(&file)) { Err(EINVAL) } else { Ok(fd) }
 }
 
 /// Copies bytes whose length the request has checked.
@@ -113,8 +120,8 @@ fn default_memory() -> u64 {
     bytes / 4 * 3
 }
 
-fn configure(sandbox: &Sandbox, request: Configure) -> Result {
-    let trace = request.trace.map(|object| host::file(descriptor(object)?)).transpose()?;
+fn configure(sandbox: &Sandbox, device: &File, request: Configure) -> Result {
+    let trace = request.trace.map(|object| host::file(descriptor(object, device)?)).transpose()?;
     let memory = request.memory.map_or_else(default_memory, core::num::NonZeroU64::get);
     let mut phase = sandbox.phase.lock();
     let Phase::New = *phase else { return Err(EBUSY) };
@@ -132,15 +139,15 @@ fn describe(sandbox: &Sandbox, describe: impl FnOnce(&mut Builder<LinuxKernel>) 
     describe(builder).map_err(failed)
 }
 
-fn mount(sandbox: &Sandbox, request: Mount) -> Result {
+fn mount(sandbox: &Sandbox, device: &File, request: Mount) -> Result {
     let path = copy_in(request.path)?;
     let at = guest_path(&path).map_err(refused)?;
     let read_only = request.flags.contains(MountFlags::READ_ONLY);
     match request.source {
-        Source::Host(object) => match host::dir(descriptor(object)?) {
+        Source::Host(object) => match host::dir(descriptor(object, device)?) {
             Ok(dir) => describe(sandbox, |builder| builder.mount_host_dir(at, dir, read_only)),
             Err(error) if error == ENOTDIR => {
-                let file = host::file(descriptor(object)?)?;
+                let file = host::file(descriptor(object, device)?)?;
                 describe(sandbox, |builder| builder.mount_host_file(at, file, read_only))
             }
             Err(error) => Err(error),
@@ -154,14 +161,14 @@ fn mount(sandbox: &Sandbox, request: Mount) -> Result {
     }
 }
 
-fn give_fd(sandbox: &Sandbox, request: GiveFd) -> Result {
-    let file = host::file(descriptor(request.host)?)?;
+fn give_fd(sandbox: &Sandbox, device: &File, request: GiveFd) -> Result {
+    let file = host::file(descriptor(request.host, device)?)?;
     describe(sandbox, |builder| builder.give_fd(request.guest, file))
 }
 
 /// Makes the calling process the first guest.
 fn run(sandbox: &Arc<Sandbox>, file: &File, request: Run) -> Result {
-    let device = descriptor(request.device)?;
+    let device = request.device.fd().and_then(|fd| u32::try_from(fd).ok()).ok_or(EBADF)?;
     if !core::ptr::eq(LocalFile::fget(device)?.as_ptr(), file.as_ptr()) {
         return Err(EBADF);
     }

@@ -10,6 +10,7 @@ use crate::raw;
 use crate::report::{Failure, Status};
 use litebox_ioctl_abi::Request;
 use rustix::fd::BorrowedFd;
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus};
 use std::convert::Infallible;
@@ -115,6 +116,8 @@ fn clean(device: BorrowedFd<'_>, parent: Pid) -> Result<(), Step> {
         // The soft limit alone suffices, and needs no privilege if the hard one is unlimited.
         rustix::process::setrlimit(Resource::As, unlimited).map_err(|_errno| Step::Limits)?;
     }
+    // What a guest creates in a host's directory has the modes that the guest's own umask leaves.
+    rustix::process::umask(Mode::empty());
     raw::close_all_but(device).map_err(|_errno| Step::Descriptors)?;
     raw::silence_signals().map_err(|_errno| Step::Signals)?;
     raw::forget_areas().map_err(|_errno| Step::Areas)
@@ -184,7 +187,7 @@ mod tests {
     #[test]
     fn a_clean_carrier_keeps_one_descriptor_and_no_areas() {
         // A real child goes through every step, then says how it fared.
-        let device = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty()).unwrap();
+        let device = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, Mode::empty()).unwrap();
         let other = device.try_clone().unwrap();
         let parent = rustix::process::getpid();
         let Some(pid) = raw::fork().unwrap() else {
@@ -205,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_clean_carrier_shows_it_in_proc() {
-        let device = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty()).unwrap();
+        let device = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, Mode::empty()).unwrap();
         let parent = rustix::process::getpid();
         let Some(pid) = raw::fork().unwrap() else {
             if let Err(step) = clean(device.as_fd(), parent) {

@@ -3,7 +3,7 @@
 //! Each member registers a queue of its own with its file, so that a wake says which one it was: it then goes to the list `ready`,
 //! and only that list is asked at a wait. Invariants: a member is in `ready` at most once, namely while its `listed` is set; one
 //! that is level-triggered and was found ready stays listed. Files are held weakly: a member goes when its file is closed.
-//! Sets may contain sets, but no set contains itself, [`DEPTH_MAX`] deep: whoever adds one holds the sandbox's lock for that.
+//! Sets may contain sets, but no set contains itself, `DEPTH_MAX` deep: whoever adds one holds the sandbox's lock for that.
 //! Locks: `members` (rank "descriptor table": files are asked under it), then the leaves `ready` and a member's `asked`.
 
 use super::anonymous;
