@@ -1,0 +1,156 @@
+//! A guest whose hook is gone dies; it does not escape.
+//!
+//! No interface of this kernel takes the hooks from the module: `ftrace_enabled` refuses, and whoever else wants the functions gets
+//! EBUSY. So the host of the VM does it, through the emulator: it writes a no-op over the call that ftrace has put at the start of
+//! `syscall_user_dispatch`. This program says when and where, on its standard output, and is answered on standard input:
+//!
+//!     remove ADDRESS      the VM's host answers with a line when the call is a no-op
+//!     restore             … and when it is a call again
+
+use std::fs;
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use litebox_ioctl_abi::{Ended, Target, WaitFlags};
+
+use crate::check::{self, Outcome, ensure, equal};
+use crate::guest::ESCAPED;
+use crate::host::{self, Log, settle};
+use crate::sandbox::{Guest, Sandbox, exited, name, signalled};
+use crate::trace::Trace;
+
+/// The function that the system-call hook is on.
+const FUNCTION: &str = "syscall_user_dispatch";
+/// Guests that make calls while the hook goes, on two processors.
+const LOAD: usize = 4;
+
+/// All of it.
+pub(crate) fn run() -> Outcome {
+    check::run(
+        "unhook",
+        &[
+            ("ftrace_enabled", ftrace_enabled),
+            ("the function tracer on the same function", function_tracer),
+            ("the hook is gone under load", removed),
+        ],
+    )
+}
+
+/// Whether nothing has got out.
+fn nothing_escaped() -> Outcome {
+    ensure(!Path::new(ESCAPED).exists(), || fs::read_to_string(ESCAPED).unwrap_or_default())
+}
+
+/// Starts guests that try to get out, watched.
+fn load(trace: &Trace, count: usize) -> Outcome<Vec<Guest>> {
+    let begin = |_| {
+        let guest = Guest::start(Sandbox::described()?, &["escape"], |pid| trace.watch(pid))?;
+        guest.await_sign()?;
+        Ok(guest)
+    };
+    (0..count).map(begin).collect()
+}
+
+/// Fails unless all guests run, and have done so without the host.
+fn all_run(trace: &Trace, guests: &[Guest]) -> Outcome {
+    for guest in guests {
+        equal("the guest", guest.sandbox.ended(WaitFlags::NO_HANG), Ok(Ended::Running))?;
+        equal("its calls of the host", trace.calls_after_run(guest.pid)?, Vec::new())?;
+    }
+    nothing_escaped()
+}
+
+fn end(guests: Vec<Guest>) -> Outcome {
+    for guest in guests {
+        guest.sandbox.kill(libc::SIGKILL as u32, Target::All).map_err(name)?;
+        equal("the guest's end", guest.wait()?, signalled(libc::SIGKILL))?;
+    }
+    Ok(())
+}
+
+/// The one switch that an administrator has does nothing, or refuses; the guests go on.
+fn ftrace_enabled() -> Outcome {
+    let trace = Trace::begin()?;
+    let guests = load(&trace, 2)?;
+    let switched = fs::write("/proc/sys/kernel/ftrace_enabled", "0");
+    thread::sleep(Duration::from_millis(300));
+    let outcome = all_run(&trace, &guests);
+    if switched.is_ok() {
+        fs::write("/proc/sys/kernel/ftrace_enabled", "1").map_err(|error| format!("ftrace_enabled: {error}"))?;
+    }
+    outcome?;
+    end(guests)
+}
+
+/// Somebody else traces the function: ftrace then calls both by another way.
+fn function_tracer() -> Outcome {
+    const INSTANCE: &str = "/sys/kernel/tracing/instances/litebox-function";
+    let trace = Trace::begin()?;
+    let guests = load(&trace, 2)?;
+    fs::create_dir(INSTANCE).map_err(|error| format!("{INSTANCE}: {error}"))?;
+    let set =
+        |file: &str, value: &str| fs::write(format!("{INSTANCE}/{file}"), value).map_err(|error| format!("{file}: {error}"));
+    let mut outcome = set("set_ftrace_filter", FUNCTION);
+    for _ in 0..5 {
+        outcome = outcome.and_then(|()| set("current_tracer", "function"));
+        thread::sleep(Duration::from_millis(100));
+        outcome = outcome.and_then(|()| all_run(&trace, &guests)).and_then(|()| set("current_tracer", "nop"));
+        thread::sleep(Duration::from_millis(50));
+        outcome = outcome.and_then(|()| all_run(&trace, &guests));
+    }
+    let _ = fs::remove_dir(INSTANCE);
+    outcome?;
+    end(guests)
+}
+
+/// The call is gone while guests make calls, and comes back.
+fn removed() -> Outcome {
+    let trace = Trace::begin()?;
+    let guests = load(&trace, LOAD)?;
+    let sleeping = Guest::begin(&["sleep"])?;
+    all_run(&trace, &guests)?;
+    let log = Log::from_now()?;
+    say(&format!("remove {:x}", address(FUNCTION)?))?;
+    for guest in &guests {
+        let ended = guest.wait()?;
+        ensure(matches!(ended, Ended::Signalled(_)), || format!("without its hook a guest has ended by {ended:?}"))?;
+        equal("calls of the host without a hook", trace.calls_after_run(guest.pid)?, Vec::new())?;
+    }
+    // One that begins now does not get far.
+    let late = Guest::start(Sandbox::described()?, &["escape"], |pid| trace.watch(pid))?;
+    let ended = late.wait()?;
+    ensure(matches!(ended, Ended::Signalled(_)), || format!("without a hook a new guest has ended by {ended:?}"))?;
+    equal("its calls of the host", trace.calls_after_run(late.pid)?, Vec::new())?;
+    nothing_escaped()?;
+    // One that sleeps in the hook is in nobody's way, and can be killed.
+    equal("the sleeper", sleeping.sandbox.ended(WaitFlags::NO_HANG), Ok(Ended::Running))?;
+    end(vec![sleeping])?;
+    say("restore")?;
+    let guest = Guest::begin(&["exit", "4"])?;
+    equal("a guest with the hook back", guest.wait()?, exited(4))?;
+    drop((guests, late, guest));
+    settle(0)?;
+    log.clean()
+}
+
+/// Says a word to the VM's host and waits for its answer.
+fn say(word: &str) -> Outcome {
+    println!("{word}");
+    std::io::stdout().flush().map_err(|error| error.to_string())?;
+    let mut line = String::new();
+    match std::io::stdin().lock().read_line(&mut line) {
+        Ok(1..) if line.trim() == "done" => Ok(()),
+        other => Err(format!("{word}: the VM's host answers {line:?} ({other:?})")),
+    }
+}
+
+/// Where a function of the kernel is.
+fn address(function: &str) -> Outcome<u64> {
+    let symbols = host::read("/proc/kallsyms")?;
+    let line = symbols.lines().find(|line| line.split_whitespace().nth(2) == Some(function));
+    let word = line.and_then(|line| line.split_whitespace().next());
+    let address = word.and_then(|word| u64::from_str_radix(word, 16).ok()).filter(|address| *address != 0);
+    address.ok_or_else(|| format!("/proc/kallsyms has no address of {function}"))
+}
