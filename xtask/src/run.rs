@@ -76,6 +76,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<i32> {
         kernel_log: args.kernel_log,
         share: share.transpose()?,
         module: !args.native,
+        ..Config::default()
     };
     let cache = paths::cache();
     let artefacts = Setup::new(cache.clone()).ensure(if args.native { Scope::Native } else { Scope::Sandbox })?;

@@ -13,17 +13,28 @@ use crate::cpio::Archive;
 const DIRECTORIES: &[&str] =
     &["dev", "guestroot", "modules", "modules/base", "modules/share", "proc", "run", "sys", "tmp", "tools"];
 
-/// Packs the VM's first process, the modules, the tests' programs, and for a sandbox litebox.ko and the launcher.
+/// What a VM has beyond that of native runs.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    /// litebox.ko.
+    pub(super) module: Built,
+    /// The launcher.
+    pub(super) launcher: Built,
+    /// Launchers and guests that mean no good.
+    pub(super) hostile: Built,
+}
+
+/// Packs the VM's first process, the modules, the tests' programs, and for a sandbox what it takes.
 pub(super) fn step(
     setup: &Setup,
     boot_files: &Built,
     init: &Built,
     programs: &Built,
-    sandbox: Option<&(Built, Built)>,
+    sandbox: Option<&Sandbox>,
 ) -> Result<Built> {
     let mut key = Key::default().text(&boot_files.key).text(&init.key).text(&programs.key).text(&format!("{DIRECTORIES:?}"));
-    if let Some((module, launcher)) = sandbox {
-        key = key.text(&module.key).text(&launcher.key);
+    if let Some(Sandbox { module, launcher, hostile }) = sandbox {
+        key = key.text(&module.key).text(&launcher.key).text(&hostile.key);
     }
     let name = if sandbox.is_some() { "initramfs" } else { "initramfs-native" };
     setup.step(name, key, |out, _| {
@@ -45,9 +56,10 @@ pub(super) fn step(
                 add(&mut archive, &format!("tools/{name}"), &path)?;
             }
         }
-        if let Some((module, launcher)) = sandbox {
+        if let Some(Sandbox { module, launcher, hostile }) = sandbox {
             add(&mut archive, "litebox.ko", &module.path.join("litebox.ko"))?;
             add(&mut archive, "tools/litebox-launch", &launcher.path.join("litebox-launch"))?;
+            add(&mut archive, "tools/litebox-vm-hostile", &hostile.path.join("litebox-vm-hostile"))?;
         }
         fs::write(out.join("initramfs.cpio"), archive.finish()).context("cannot write the initramfs")
     })

@@ -100,7 +100,8 @@ impl Setup {
             Scope::Native => None,
             Scope::Sandbox => {
                 let kernel = kernel::step(self, &tree)?;
-                Some((module::step(self, &tree, &kernel)?, programs::launcher(self)?))
+                let module = module::step(self, &tree, &kernel)?;
+                Some(initramfs::Sandbox { module, launcher: programs::launcher(self)?, hostile: programs::hostile(self)? })
             }
         };
         let boot_files = kernel::boot_files(self, &tree)?;

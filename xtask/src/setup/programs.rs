@@ -33,6 +33,11 @@ pub(super) fn launcher(setup: &Setup) -> Result<Built> {
     program(setup, "launcher", "litebox-launch", &["userspace-launcher", "ioctl-abi"])
 }
 
+/// Builds the hostile launchers and guests.
+pub(super) fn hostile(setup: &Setup) -> Result<Built> {
+    program(setup, "hostile", "litebox-vm-hostile", &["tests/vm/hostile", "ioctl-abi"])
+}
+
 /// Builds the program of a crate; `sources` are the folders that it depends on.
 fn program(setup: &Setup, step: &str, krate: &str, sources: &[&str]) -> Result<Built> {
     let repository = paths::repository();

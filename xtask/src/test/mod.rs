@@ -3,13 +3,16 @@
 mod cases;
 mod checks;
 mod command;
+mod hostile;
 mod report;
+mod shared;
 mod vm;
 
 use anyhow::Result;
 use clap::Args;
 
 use self::report::Report;
+use self::shared::Shared;
 
 /// Which tests.
 #[derive(Debug, Clone, Args)]
@@ -34,9 +37,10 @@ pub(crate) fn run(args: &TestArgs) -> Result<i32> {
     checks::hosted(&mut report, filter);
     if !args.quick {
         let cases = cases::load(filter)?;
-        if !cases.is_empty() {
-            vm::run(&mut report, &cases);
-        }
+        let mut shared = Shared::default();
+        vm::run(&mut report, &mut shared, &cases);
+        hostile::run(&mut report, &mut shared, filter);
+        shared.close(&mut report);
         command::run(&mut report, filter);
     }
     Ok(report.close())

@@ -2,42 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use litebox_vm_init::{Ending, Place};
 
 use super::cases::Case;
 use super::report::Report;
-use crate::setup::{Scope, Setup};
-use crate::vm::{Config, Outcome, Vm};
-use crate::{paths, tested};
+use super::shared::Shared;
+use crate::vm::{Outcome, Vm};
 
-/// After so many crashes, more of them say nothing new.
-const LOST_LIMIT: u32 = 5;
 /// Bytes of a differing output that are shown.
 const SHOWN: usize = 300;
 
-/// Runs the cases. At the end the module must go, and the kernel's log must be clean.
-pub(super) fn run(report: &mut Report, cases: &[Case]) {
-    report.begin("set-up for the VM");
-    let mut vm = None;
-    report.begin("programs in the VM: Linux beside the sandbox");
-    let mut lost = 0;
+/// Runs the cases.
+pub(super) fn run(report: &mut Report, shared: &mut Shared, cases: &[Case]) {
+    if !cases.is_empty() {
+        report.begin("programs in the VM: Linux beside the sandbox");
+    }
     for case in cases {
-        if lost == LOST_LIMIT {
-            report.fail("vm/lost", &format!("{lost} VMs were lost; from {} on nothing was run", case.name));
-            return;
-        }
-        if vm.is_none() {
-            match boot() {
-                Ok(booted) => vm = Some(booted),
-                Err(error) => {
-                    report.fail(&case.name, &format!("{error:#}"));
-                    report.fail("vm/boot", "without a VM the other cases cannot run");
-                    return;
-                }
+        let running = match shared.vm() {
+            Ok(running) => running,
+            Err(error) => {
+                report.fail(&case.name, &format!("{error:#}"));
+                report.fail("vm/boot", "without a VM the other cases cannot run");
+                return;
             }
-        }
-        let Some(running) = vm.as_mut() else { continue };
+        };
         let (verdict, usable) = judge(running, case);
         match (verdict, &case.known_failure) {
             (Ok(note), None) => report.pass(&case.name, &note),
@@ -49,25 +37,9 @@ pub(super) fn run(report: &mut Report, cases: &[Case]) {
             (Err(why), None) => report.fail(&case.name, &why),
         }
         if !usable {
-            lost += 1;
-            vm = None;
+            shared.lose();
         }
     }
-    if let Some(running) = vm {
-        match running.power_off(true) {
-            Ok(()) => report.pass("vm/unload-and-clean-log", ""),
-            Err(error) => report.fail("vm/unload-and-clean-log", &format!("{error:#}")),
-        }
-    }
-}
-
-/// Boots a VM with the module.
-fn boot() -> Result<Vm> {
-    let cache = paths::cache();
-    let artefacts = Setup::new(cache.clone()).ensure(Scope::Sandbox).context("set-up")?;
-    let vm = Vm::boot(&cache, artefacts, &Config { module: true, ..Config::default() })?;
-    tested::note(vm.release());
-    Ok(vm)
 }
 
 /// Runs a case in both places: a note or the reason of failure, and whether the VM is still usable.

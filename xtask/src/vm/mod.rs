@@ -1,6 +1,7 @@
 //! The virtual machine: booted, spoken to, watched, and ended.
 
 mod console;
+mod debugger;
 mod outcome;
 mod qemu;
 
@@ -17,6 +18,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use litebox_vm_init::{Decoder, Ending, Job, Message, Setup, ToHost, ToVm, send};
 
 use self::console::Console;
+pub(crate) use self::debugger::Debugger;
 pub(crate) use self::outcome::Outcome;
 use crate::setup::Artefacts;
 
@@ -46,11 +48,15 @@ pub(crate) struct Config {
     pub(crate) share: Option<PathBuf>,
     /// Load litebox.ko.
     pub(crate) module: bool,
+    /// An emulated processor of this model, whatever this machine's own can do.
+    pub(crate) emulated_cpu: Option<&'static str>,
+    /// Let [`Vm::debugger`] change the VM's memory.
+    pub(crate) debugger: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { memory_mib: 2048, cpus: 2, kernel_log: false, share: None, module: false }
+        Self { memory_mib: 2048, cpus: 2, kernel_log: false, share: None, module: false, emulated_cpu: None, debugger: false }
     }
 }
 
@@ -84,6 +90,7 @@ pub(crate) struct Vm {
     decoder: Decoder,
     console: Console,
     directory: PathBuf,
+    has_debugger: bool,
     last_sign: Instant,
     release: String,
 }
@@ -94,7 +101,10 @@ impl Vm {
     /// # Errors
     /// A VM that does not start, or cannot be prepared as `config` says; with what the kernel had to say.
     pub(crate) fn boot(cache: &Path, artefacts: Artefacts, config: &Config) -> Result<Self> {
-        let accelerator = qemu::accelerator(cache, &artefacts);
+        let accelerator = match config.emulated_cpu {
+            Some(_model) => qemu::Accelerator::Tcg,
+            None => qemu::accelerator(cache, &artefacts),
+        };
         let qemu::Started { child, stream, directory, console } = qemu::start(cache, &artefacts, config, accelerator)?;
         let console = Console::new(console, config.kernel_log);
         let input = Input(Arc::new(Mutex::new(stream.try_clone()?)));
@@ -107,6 +117,7 @@ impl Vm {
             decoder: Decoder::default(),
             console,
             directory,
+            has_debugger: config.debugger,
             last_sign,
             release: String::new(),
         };
@@ -132,6 +143,11 @@ impl Vm {
     /// The kernel's release.
     pub(crate) fn release(&self) -> &str {
         &self.release
+    }
+
+    /// The way to the VM's memory, if its configuration has one.
+    pub(crate) fn debugger(&self) -> Option<Debugger> {
+        self.has_debugger.then(|| Debugger::at(self.directory.join(debugger::SOCKET)))
     }
 
     /// The way to send a job its input while it runs.

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use litebox_vm_init::{Decoder, PORT_NAME, SHARE_TAG, Setup, ToHost, ToVm, send};
 use rustix::io::FdFlags;
 
-use super::Config;
+use super::{Config, debugger};
 use crate::setup::Artefacts;
 
 /// The processor that runs the VM's instructions.
@@ -64,8 +64,11 @@ pub(super) fn start(cache: &Path, artefacts: &Artefacts, config: &Config, accele
     let mut command = artefacts.tree.qemu();
     match accelerator {
         Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
-        Accelerator::Tcg => command.args(["-accel", "tcg,thread=multi", "-cpu", "max"]),
+        Accelerator::Tcg => command.args(["-accel", "tcg,thread=multi", "-cpu", config.emulated_cpu.unwrap_or("max")]),
     };
+    if config.debugger {
+        command.arg("-gdb").arg(format!("unix:{},server=on,wait=off", directory.join(debugger::SOCKET).display()));
+    }
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.arg("-m").arg(config.memory_mib.to_string()).arg("-smp").arg(config.cpus.to_string());
     command.arg("-kernel").arg(&files[0]).arg("-initrd").arg(&files[1]);
