@@ -4,8 +4,10 @@
 //! EBUSY. So the host of the VM does it, through the emulator: it writes a no-op over the call that ftrace has put at the start of
 //! `syscall_user_dispatch`. This program says when and where, on its standard output, and is answered on standard input:
 //!
-//!     remove ADDRESS      the VM's host answers with a line when the call is a no-op
-//!     restore             … and when it is a call again
+//! ```text
+//! remove ADDRESS      the VM's host answers with a line when the call is a no-op
+//! restore             … and when it is a call again
+//! ```
 
 use std::fs;
 use std::io::{BufRead, Write};
