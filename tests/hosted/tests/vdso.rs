@@ -1,6 +1,6 @@
 //! The vDSO in an address space, with frames that only say which they are.
 
-use litebox_core::mm::{AddressSpace, GuestAddr, PAGE_SIZE, PageRange, Prot, RemapPlace, UserBytes, UserOut};
+use litebox_core::mm::{AddressSpace, Backing, GuestAddr, PAGE_SIZE, PageRange, Prot, RemapPlace, UserBytes, UserOut};
 use litebox_core::platform::{Frame, Frames};
 use litebox_core::quota::Quota;
 use litebox_platform_hosted::{Hosted, HostedFrame, enter};
@@ -50,10 +50,13 @@ fn first(frame: &HostedFrame) -> u8 {
 #[test]
 fn the_data_lies_right_before_the_image() {
     let Shown { mm, at, .. } = shown();
-    let areas: Vec<_> = mm.vmas().map(|area| (area.range, area.prot, format!("{:?}", area.kind))).collect();
-    assert_eq!(areas.len(), 2);
-    assert_eq!((areas[0].0, areas[0].1), (page(at - PAGE_SIZE, 1), Prot::READ));
-    assert_eq!((areas[1].0, areas[1].1), (page(at, 2), RX));
+    let name = |backing: &Backing<Hosted>| match backing {
+        Backing::Source { source, .. } => String::from_utf8(source.name().path).unwrap(),
+        Backing::Anonymous => String::new(),
+    };
+    let areas: Vec<_> = mm.vmas().map(|area| (area.range, area.prot, name(&area.backing))).collect();
+    let vvar = (page(at - PAGE_SIZE, 1), Prot::READ, "[vvar]".to_owned());
+    assert_eq!(areas, [vvar, (page(at, 2), RX, "[vdso]".to_owned())]);
     assert_eq!([-1, 0, 1].map(|n| load(&mm, at.wrapping_add_signed(n * 4096))), [Some(1), Some(2), Some(3)]);
 }
 
