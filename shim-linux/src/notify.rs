@@ -14,7 +14,7 @@ use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::event::anonymous;
 use litebox_core::fs::file::File;
-use litebox_core::fs::inode::{Blocking, FileOps, IoCx};
+use litebox_core::fs::inode::{FileOps, IoCx};
 use litebox_core::fs::io::IoDst;
 use litebox_core::fs::notify::{Happened, Notice, Observer, Watches};
 use litebox_core::fs::poll::PollSource;
@@ -239,12 +239,7 @@ impl<P: Cpu> Observer for Inotify<P> {
 impl<P: Cpu> FileOps<P> for Inotify<P> {
     fn read_at(&self, _offset: u64, dst: &mut IoDst<'_, P>, cx: IoCx) -> Result<usize> {
         let (start, room) = (dst.done(), dst.remaining());
-        let first = match (self.take(room), cx.blocking) {
-            (Some(first), _) => first,
-            (None, Blocking::No) => return Err(errno!(AGAIN)),
-            (None, Blocking::Yes) => self.changed.queue.wait_until(None, || self.take(room))?.unwrap_or(Err(errno!(AGAIN))),
-        };
-        let mut next = Some(first?);
+        let mut next = Some(self.changed.until(cx.blocking, None, || self.take(room))?);
         while let Some(event) = next {
             dst.put(&event.bytes);
             next = if dst.faulted() { None } else { self.take(dst.remaining()).and_then(Result::ok) };

@@ -4,7 +4,7 @@
 
 use super::anonymous;
 use crate::fs::file::File;
-use crate::fs::inode::{Blocking, FileOps, IoCx};
+use crate::fs::inode::{FileOps, IoCx};
 use crate::fs::io::{IoDst, IoSrc};
 use crate::fs::poll::PollSource;
 use crate::fs::types::{InodeId, OFlags, Ready};
@@ -64,13 +64,9 @@ impl<P: Platform> EventFd<P> {
 
     /// Waits until `attempt` succeeds, if it may; then tells the others.
     fn until<T>(&self, cx: IoCx, mut attempt: impl FnMut() -> Option<T>) -> Result<T> {
-        let done = match (attempt(), cx.blocking) {
-            (Some(done), _) => Some(done),
-            (None, Blocking::No) => None,
-            (None, Blocking::Yes) => self.changed.queue.wait_until(None, attempt)?,
-        };
+        let done = self.changed.until(cx.blocking, None, || attempt().map(Ok))?;
         self.changed.wake();
-        done.ok_or(errno!(AGAIN))
+        Ok(done)
     }
 }
 

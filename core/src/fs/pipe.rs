@@ -275,11 +275,7 @@ impl<P: Platform> Pipe<P> {
             let part = bytes.get(..ring.room()).unwrap_or(bytes);
             Some(ring.push(&self.quota, part).map(|()| part.len()))
         };
-        let outcome = match (attempt(), cx.blocking) {
-            (Some(outcome), _) => outcome,
-            (None, Blocking::No) => return Err(errno!(AGAIN)),
-            (None, Blocking::Yes) => self.changed.queue.wait_until(None, attempt)?.unwrap_or(Err(errno!(AGAIN))),
-        };
+        let outcome = self.changed.until(cx.blocking, None, attempt);
         if outcome.is_ok() {
             self.changed.wake();
         }

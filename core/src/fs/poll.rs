@@ -4,12 +4,15 @@
 //! watch it from a poll(2). Invariant: whoever changes the object's readiness calls [`PollSource::wake`] after the change.
 //! Locks: `watchers` is a leaf; nothing is taken under it.
 
+use super::inode::Blocking;
 use crate::platform::Platform;
 use crate::sync::{Mutex, WaitQueue};
+use crate::{errno, error::Result};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 
 /// One object's waiters.
 pub struct PollSource<P: Platform> {
@@ -40,6 +43,24 @@ impl<P: Platform> PollSource<P> {
             watchers.push(Arc::downgrade(watcher));
         }
         self.watched.store(true, Ordering::Release);
+    }
+
+    /// What `attempt` comes to: at once, or, if it may wait, at some change before `deadline` of the monotonic clock.
+    ///
+    /// # Errors
+    /// Those of `attempt`; `AGAIN`: it came to nothing, and may not wait or not longer.
+    /// [`Error::Interrupted`](crate::error::Error::Interrupted).
+    pub fn until<T>(
+        &self,
+        blocking: Blocking,
+        deadline: Option<Duration>,
+        mut attempt: impl FnMut() -> Option<Result<T>>,
+    ) -> Result<T> {
+        match (attempt(), blocking) {
+            (Some(done), _) => done,
+            (None, Blocking::No) => Err(errno!(AGAIN)),
+            (None, Blocking::Yes) => self.queue.wait_until(deadline, attempt)?.unwrap_or(Err(errno!(AGAIN))),
+        }
     }
 
     /// Wakes all of them.

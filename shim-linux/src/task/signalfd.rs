@@ -12,7 +12,7 @@ use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::event::anonymous;
 use litebox_core::fs::file::File;
-use litebox_core::fs::inode::{Blocking, FileOps, IoCx};
+use litebox_core::fs::inode::{FileOps, IoCx};
 use litebox_core::fs::io::IoDst;
 use litebox_core::fs::types::{OFlags, Ready};
 use litebox_core::sync::WaitQueue;
@@ -110,12 +110,8 @@ impl<P: Cpu> FileOps<P> for SignalFd<P> {
         if dst.remaining() < BYTES {
             return Err(errno!(INVAL, "no room for a signal"));
         }
-        let first = match (self.take(), cx.blocking) {
-            (Some(info), _) => Some(info),
-            (None, Blocking::No) => None,
-            (None, Blocking::Yes) => self.process.signalled().queue.wait_until(None, || self.take())?,
-        };
-        let (start, mut next) = (dst.done(), Some(first.ok_or(errno!(AGAIN))?));
+        let first = self.process.signalled().until(cx.blocking, None, || self.take().map(Ok))?;
+        let (start, mut next) = (dst.done(), Some(first));
         while let Some(info) = next {
             dst.put(&encode(&info));
             next = if dst.remaining() >= BYTES && !dst.faulted() { self.take() } else { None };

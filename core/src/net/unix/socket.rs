@@ -436,14 +436,7 @@ impl<P: Platform> Socket<P> {
                 },
             }
         };
-        let accepted = match (attempt(), cx.blocking) {
-            (Some(done), _) => done?,
-            (None, Blocking::No) => return Err(errno!(AGAIN)),
-            (None, Blocking::Yes) => {
-                let waited = self.changed.queue.wait_until(self.deadline(1), attempt)?;
-                waited.unwrap_or(Err(errno!(AGAIN)))?
-            }
-        };
+        let accepted = self.changed.until(cx.blocking, self.deadline(1), attempt)?;
         *accepted.identity.lock() = identity;
         self.changed.wake();
         Ok(accepted)

@@ -166,7 +166,7 @@ impl<P: Platform> Socket<P> {
     /// Enters a message at `to`; waits for room if it may.
     fn enter(&self, to: &Arc<Self>, data: Arc<Data>, files: &mut Vec<Arc<File<P>>>, identity: Identity, cx: IoCx) -> Result<()> {
         let from = self.state.lock().address.clone();
-        let mut attempt = || {
+        let attempt = || {
             let is_shut = self.state.lock().shut_write;
             let mut state = to.state.lock();
             if state.is_closed && self.kind() == SocketKind::Datagram {
@@ -186,11 +186,7 @@ impl<P: Platform> Socket<P> {
             state.inbox.push_back(Message { data, done: 0, files, identity, from });
             Some(Ok(()))
         };
-        let done = match (attempt(), cx.blocking) {
-            (Some(done), _) => done,
-            (None, Blocking::No) => return Err(errno!(AGAIN)),
-            (None, Blocking::Yes) => to.changed.queue.wait_until(self.deadline(0), attempt)?.unwrap_or(Err(errno!(AGAIN))),
-        };
+        let done = to.changed.until(cx.blocking, self.deadline(0), attempt);
         if done.is_ok() {
             to.changed.wake();
         }
