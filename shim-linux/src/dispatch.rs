@@ -51,7 +51,7 @@ pub fn dispatch<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume<P> {
     task.sp = regs.sp;
     let result = match table::make(task, number, raw) {
         Some(result) => result,
-        None => Err(unsupported(task, number, raw)),
+        None => Err(unsupported(task, number)),
     };
     if task.sandbox().machine().is_traced() {
         trace(task, number, raw, &result);
@@ -99,7 +99,7 @@ pub fn before_guest<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume<P> {
 
 /// Names an unsupported call, once for each number.
 #[cold]
-fn unsupported<P: Cpu>(task: &Task<P>, number: u64, raw: [u64; 6]) -> Error {
+fn unsupported<P: Cpu>(task: &Task<P>, number: u64) -> Error {
     let row = table::row(number);
     if task.sandbox().first_time(number) {
         let reason = match row.map(|row| row.support) {
@@ -113,7 +113,6 @@ fn unsupported<P: Cpu>(task: &Task<P>, number: u64, raw: [u64; 6]) -> Error {
             task.tid()
         ));
     }
-    let _ = raw;
     match row.map(|row| row.support) {
         Some(Support::None(Errno::PERM, _)) => errno!(PERM, "not offered in a sandbox"),
         _ => errno!(NOSYS, "not supported"),

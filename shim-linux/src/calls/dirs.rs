@@ -24,8 +24,17 @@ const fn kind(kind: FileKind) -> u8 {
     }
 }
 
-/// Appends one `struct linux_dirent64` if `room` allows it.
-fn append(list: &mut Vec<u8>, room: usize, entry: &DirEntry<'_>) -> bool {
+/// Where an entry says what it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Before its name: `struct linux_dirent64`.
+    First,
+    /// In its last byte: `struct linux_dirent`.
+    Last,
+}
+
+/// Appends one entry if `room` allows it.
+fn append(list: &mut Vec<u8>, room: usize, entry: &DirEntry<'_>, says: Kind) -> bool {
     // Inode, offset, length, kind, name and its NUL, up to a multiple of eight.
     let Some(len) = entry.name.len().checked_add(20).map(|len| len.next_multiple_of(8)) else { return false };
     let Ok(len_field) = u16::try_from(len) else { return false };
@@ -36,41 +45,26 @@ fn append(list: &mut Vec<u8>, room: usize, entry: &DirEntry<'_>) -> bool {
     list.extend_from_slice(&entry.number.to_le_bytes());
     list.extend_from_slice(&entry.next.to_le_bytes());
     list.extend_from_slice(&len_field.to_le_bytes());
-    list.push(kind(entry.kind));
+    if says == Kind::First {
+        list.push(kind(entry.kind));
+    }
     list.extend_from_slice(entry.name);
     list.resize(end, 0);
+    if let (Kind::Last, Some(last)) = (says, list.last_mut()) {
+        *last = kind(entry.kind);
+    }
     true
 }
 
 /// Entries go through a buffer of at most this: a longer list takes another call, as in Linux on a small buffer.
 const ENTRIES_MAX: usize = 32 * 1024;
 
-/// Appends one `struct linux_dirent`: the kind is its last byte.
-fn append_old(list: &mut Vec<u8>, room: usize, entry: &DirEntry<'_>) -> bool {
-    let Some(len) = entry.name.len().checked_add(20).map(|len| len.next_multiple_of(8)) else { return false };
-    let Ok(len_field) = u16::try_from(len) else { return false };
-    let end = list.len().saturating_add(len);
-    if end > room || list.try_reserve(len).is_err() {
-        return false;
-    }
-    list.extend_from_slice(&entry.number.to_le_bytes());
-    list.extend_from_slice(&entry.next.to_le_bytes());
-    list.extend_from_slice(&len_field.to_le_bytes());
-    list.extend_from_slice(entry.name);
-    list.resize(end.saturating_sub(1), 0);
-    list.push(kind(entry.kind));
-    true
-}
-
-/// How one entry is appended to a list that has room for so many bytes; false if it does not fit.
-type Append = fn(&mut Vec<u8>, usize, &DirEntry<'_>) -> bool;
-
-fn list<P: Cpu>(task: &Task<P>, fd: Fd, dirents: Ptr, count: Count, append: Append) -> Result<usize> {
+fn list<P: Cpu>(task: &Task<P>, fd: Fd, dirents: Ptr, count: Count, says: Kind) -> Result<usize> {
     let file = file(task, fd)?;
     let room = usize::try_from(count.0).unwrap_or(ENTRIES_MAX).min(ENTRIES_MAX);
     let (mut list, mut refused) = (Vec::new(), false);
     file.read_dir(&mut |entry| {
-        let fits = append(&mut list, room, &entry);
+        let fits = append(&mut list, room, &entry, says);
         refused |= !fits;
         fits
     })?;
@@ -82,11 +76,11 @@ fn list<P: Cpu>(task: &Task<P>, fd: Fd, dirents: Ptr, count: Count, append: Appe
 }
 
 pub(crate) fn getdents64<P: Cpu>(task: &mut Task<P>, fd: Fd, dirents: Ptr, count: Count) -> Result<usize> {
-    list(task, fd, dirents, count, append)
+    list(task, fd, dirents, count, Kind::First)
 }
 
 pub(crate) fn getdents<P: Cpu>(task: &mut Task<P>, fd: Fd, dirents: Ptr, count: Count) -> Result<usize> {
-    list(task, fd, dirents, count, append_old)
+    list(task, fd, dirents, count, Kind::Last)
 }
 
 #[cfg(test)]
@@ -97,11 +91,11 @@ mod tests {
     fn entries_are_padded_and_stop_at_the_room() {
         let mut list = Vec::new();
         let entry = DirEntry { name: b"abcde", number: 7, kind: FileKind::Directory, next: 1 };
-        assert!(append(&mut list, 48, &entry));
+        assert!(append(&mut list, 48, &entry, Kind::First));
         assert_eq!((list.len(), list[16], list[18], &list[19..25]), (32, 32, 4, &b"abcde\0"[..]));
-        assert!(!append(&mut list, 48, &entry));
+        assert!(!append(&mut list, 48, &entry, Kind::First));
         assert_eq!(list.len(), 32);
-        assert!(append_old(&mut list, 64, &entry));
+        assert!(append(&mut list, 64, &entry, Kind::Last));
         assert_eq!((list[48], &list[50..56], list[63]), (32, &b"abcde\0"[..], 4));
     }
 }

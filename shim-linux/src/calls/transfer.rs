@@ -13,9 +13,23 @@ use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::file::File;
-use litebox_core::fs::io::{IoDst, IoSrc};
+use litebox_core::fs::io::{GuestRange, IoDst, IoSrc};
 use litebox_core::fs::types::{FileKind, OFFSET_MAX, OFlags, SeekFrom};
 use litebox_core::mm::{GuestAddr, user};
+
+/// What preadv2(2) and pwritev2(2) are given: the file, the ranges, and the offset unless it is the current one.
+type Vectored<P> = (Arc<File<P>>, Vec<GuestRange>, Option<u64>);
+
+fn vectored<P: Cpu>(task: &Task<P>, fd: Fd, iov: Ptr, count: Len, low: Offset, flags: Flags) -> Result<Vectored<P>> {
+    // Half of a 64-bit offset is the whole of it here. -1 is the current one.
+    let offset = if low.0 == -1 { None } else { Some(at(low.0)?) };
+    let file = file(task, fd)?;
+    let ranges = ranges::<P>(iov, count)?;
+    if flags.0 & !(raw::RWF_HIPRI | raw::RWF_DSYNC | raw::RWF_SYNC) != 0 {
+        return Err(errno!(OPNOTSUPP, "a flag that no file here has"));
+    }
+    Ok((file, ranges, offset))
+}
 
 pub(crate) fn preadv2<P: Cpu>(
     task: &mut Task<P>,
@@ -26,17 +40,12 @@ pub(crate) fn preadv2<P: Cpu>(
     _high: Word,
     flags: Flags,
 ) -> Result<usize> {
-    // Half of a 64-bit offset is the whole of it here. -1 is the current one.
-    if low.0 != -1 {
-        at(low.0)?;
-    }
-    let file = file(task, fd)?;
-    let ranges = ranges::<P>(iov, count)?;
-    if flags.0 & !(raw::RWF_HIPRI | raw::RWF_DSYNC | raw::RWF_SYNC) != 0 {
-        return Err(errno!(OPNOTSUPP, "a flag that no file here has"));
-    }
+    let (file, ranges, offset) = vectored(task, fd, iov, count, low, flags)?;
     let mut dst = IoDst::guest(&ranges)?;
-    if low.0 == -1 { file.read(&mut dst) } else { file.read_at(at(low.0)?, &mut dst) }
+    match offset {
+        Some(offset) => file.read_at(offset, &mut dst),
+        None => file.read(&mut dst),
+    }
 }
 
 pub(crate) fn preadv<P: Cpu>(task: &mut Task<P>, fd: Fd, iov: Ptr, count: Len, low: Offset, high: Word) -> Result<usize> {
@@ -53,16 +62,12 @@ pub(crate) fn pwritev2<P: Cpu>(
     _high: Word,
     flags: Flags,
 ) -> Result<usize> {
-    if low.0 != -1 {
-        at(low.0)?;
-    }
-    let file = file(task, fd)?;
-    let ranges = ranges::<P>(iov, count)?;
-    if flags.0 & !(raw::RWF_HIPRI | raw::RWF_DSYNC | raw::RWF_SYNC) != 0 {
-        return Err(errno!(OPNOTSUPP, "a flag that no file here has"));
-    }
+    let (file, ranges, offset) = vectored(task, fd, iov, count, low, flags)?;
     let mut src = IoSrc::guest(&ranges)?;
-    let written = if low.0 == -1 { file.write(&mut src) } else { file.write_at(at(low.0)?, &mut src) };
+    let written = match offset {
+        Some(offset) => file.write_at(offset, &mut src),
+        None => file.write(&mut src),
+    };
     send(task, written)
 }
 
