@@ -84,12 +84,17 @@ pub(crate) fn failed(error: CoreError) -> Error {
     }
 }
 
+/// The number of a descriptor.
+fn number(object: HostObject) -> Result<u32> {
+    object.fd().and_then(|fd| u32::try_from(fd).ok()).ok_or(EBADF)
+}
+
 /// The descriptor that a request means.
 ///
 /// # Errors
 /// EBADF; EINVAL for one of this device, as `device` is: a sandbox that holds itself would never end.
 fn descriptor(object: HostObject, device: &File) -> Result<u32> {
-    let fd = object.fd().and_then(|fd| u32::try_from(fd).ok()).ok_or(EBADF)?;
+    let fd = number(object)?;
     // SAFETY: Two live files, whose operations are constant.
     let is_device = |file: &LocalFile| unsafe { (*file.as_ptr()).f_op == (*device.as_ptr()).f_op };
     // A mere place (O_PATH) is no file yet, and not this device's.
@@ -144,14 +149,17 @@ fn mount(sandbox: &Sandbox, device: &File, request: Mount) -> Result {
     let at = guest_path(&path).map_err(refused)?;
     let read_only = request.flags.contains(MountFlags::READ_ONLY);
     match request.source {
-        Source::Host(object) => match host::dir(descriptor(object, device)?) {
-            Ok(dir) => describe(sandbox, |builder| builder.mount_host_dir(at, dir, read_only)),
-            Err(error) if error == ENOTDIR => {
-                let file = host::file(descriptor(object, device)?)?;
-                describe(sandbox, |builder| builder.mount_host_file(at, file, read_only))
+        Source::Host(object) => {
+            let fd = descriptor(object, device)?;
+            match host::dir(fd) {
+                Ok(dir) => describe(sandbox, |builder| builder.mount_host_dir(at, dir, read_only)),
+                Err(error) if error == ENOTDIR => {
+                    let file = host::file(fd)?;
+                    describe(sandbox, |builder| builder.mount_host_file(at, file, read_only))
+                }
+                Err(error) => Err(error),
             }
-            Err(error) => Err(error),
-        },
+        }
         Source::Memory { size } => {
             let size = size.map(core::num::NonZeroU64::get);
             describe(sandbox, |builder| builder.mount_memory(at, size, read_only))
@@ -168,13 +176,14 @@ fn give_fd(sandbox: &Sandbox, device: &File, request: GiveFd) -> Result {
 
 /// Makes the calling process the first guest.
 fn run(sandbox: &Arc<Sandbox>, file: &File, request: Run) -> Result {
-    let device = request.device.fd().and_then(|fd| u32::try_from(fd).ok()).ok_or(EBADF)?;
+    let device = number(request.device)?;
     if !core::ptr::eq(LocalFile::fget(device)?.as_ptr(), file.as_ptr()) {
         return Err(EBADF);
     }
     start::check_caller()?;
     let text = copy_in(request.text)?;
     let strings = request.strings(&text).map_err(refused)?;
+    let (args, env) = (list(strings.args)?, list(strings.env)?);
     let builder = {
         let mut phase = sandbox.phase.lock();
         match core::mem::replace(&mut *phase, Phase::Starting) {
@@ -191,13 +200,15 @@ fn run(sandbox: &Arc<Sandbox>, file: &File, request: Run) -> Result {
         }
     };
     let result = builder
-        .run(strings.program, strings.cwd, &list(strings.args)?, &list(strings.env)?)
+        .run(strings.program, strings.cwd, &args, &env)
         .map_err(failed)
         .and_then(|(task, regs)| start::become_guest(sandbox, device, task, regs));
     if result.is_err() {
         let mut phase = sandbox.phase.lock();
         if let Phase::Starting = *phase {
             *phase = Phase::Described(builder);
+            // Whoever waits learns that nothing runs.
+            sandbox.over.notify_all();
         }
     }
     result
