@@ -13,7 +13,6 @@ use crate::trap::signal::{self, SYNCHRONOUS, mask};
 use crate::{bases, fpu, sys};
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use litebox_shim_linux::before_guest;
 use litebox_shim_linux::regs::Regs;
 use litebox_shim_linux::task::Task;
 
@@ -62,14 +61,8 @@ pub(crate) fn become_guest(sandbox: &Arc<Sandbox>, device: u32, task: Task<Linux
     reset_processor();
     let Some(current) = carrier::current() else { return Err(ESRCH) };
     // SAFETY: The entry frame of the current task lies at the top of its own kernel stack; nobody borrows it now.
-    let frame = shim_regs(unsafe { &mut *carrier::registers() });
-    *frame = regs;
-    let handle = current.handle();
-    let resume = current.with_north(|north| {
-        north.task.begin(handle);
-        before_guest(&mut north.task, frame)
-    });
-    signal::go_on(&current, resume);
+    *shim_regs(unsafe { &mut *carrier::registers() }) = regs;
+    signal::begin(&current);
     Ok(())
 }
 

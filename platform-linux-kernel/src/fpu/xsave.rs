@@ -57,9 +57,8 @@ pub(crate) fn find_components() {
     COMPONENTS.populate(all);
 }
 
-/// The bytes of each component of `features` in the image and in standard format.
-fn components(image: &[u8], features: u64) -> impl Iterator<Item = (u64, Range<usize>, Range<usize>)> {
-    let compacted = word(image, XCOMP_BV);
+/// The bytes of each component of `features` in an image with this XCOMP_BV and in standard format.
+fn components(compacted: u64, features: u64) -> impl Iterator<Item = (u64, Range<usize>, Range<usize>)> {
     let mut next = BYTES_MIN;
     let all = COMPONENTS.as_ref().map_or(&[][..], |all| &all[..]);
     all.iter().enumerate().skip(NUMBERS.start).filter_map(move |(number, component)| {
@@ -127,7 +126,7 @@ pub(super) fn export(image: &[u8], features: u64, dst: &mut [u8]) {
         copy(image, XMM, dst, XMM);
     }
     set_word(dst, XSTATE_BV, present);
-    for (bit, from, to) in components(image, features) {
+    for (bit, from, to) in components(word(image, XCOMP_BV), features) {
         if present & bit != 0 {
             copy(image, from, dst, to);
         }
@@ -148,11 +147,7 @@ pub(super) fn import(src: &[u8], features: u64, image: &mut [u8]) -> bool {
     copy(src, X87_WORDS, image, X87_WORDS);
     put(image, MXCSR, &half_word(src, MXCSR).to_le_bytes());
     copy(src, X87_REGISTERS.start..XMM.end, image, X87_REGISTERS.start..XMM.end);
-    let mut moves = [const { (0, 0..0, 0..0) }; NUMBERS.end];
-    for (slot, component) in moves.iter_mut().zip(components(image, features)) {
-        *slot = component;
-    }
-    for (bit, to, from) in moves {
+    for (bit, to, from) in components(word(image, XCOMP_BV), features) {
         if present & bit != 0 {
             copy(src, from, image, to);
         }

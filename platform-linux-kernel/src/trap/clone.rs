@@ -19,9 +19,9 @@ use core::ptr;
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use litebox_shim_linux::after_spawn;
 use litebox_shim_linux::regs::Regs;
 use litebox_shim_linux::task::{Birth, Spawn};
-use litebox_shim_linux::{after_spawn, before_guest};
 
 /// -ERESTARTSYS to -ERESTART_RESTARTBLOCK, which never leave the kernel as results (include/linux/errno.h).
 const RESTARTS: core::ops::RangeInclusive<isize> = -516..=-512;
@@ -118,28 +118,21 @@ pub(crate) unsafe fn adopt(parent: &Guest, child: *mut sys::task_struct) -> bool
 unsafe extern "C" fn begin(head: *mut sys::callback_head) {
     // SAFETY: `head` is the first field of a `Start` that `adopt` queued, taken back once.
     let start = unsafe { KBox::<Start>::from_raw(head.cast()) };
-    let Some(mut current) = carrier::current() else {
+    let Some(current) = carrier::current() else {
         // Killed before it began.
         return;
     };
     // SAFETY: The current task's own entry frame, which nobody borrows now.
-    let regs = unsafe { &mut *carrier::registers() };
-    *shim_regs(regs) = start.regs;
+    *shim_regs(unsafe { &mut *carrier::registers() }) = start.regs;
     if let Some(base) = start.fs {
         bases::set_fs(base);
     }
     // VM_DONTCOPY left a new process's user half empty.
-    let mm = current.with_north(|north| north.task.mm().clone());
-    if !start.thread && current.replace_mm(mm).is_err() {
+    if !start.thread && !current.space().is_some_and(|space| space.replace_current().is_ok()) {
         carrier::kill_current();
         return;
     }
-    let handle = current.handle();
-    let resume = current.with_north(|north| {
-        north.task.begin(handle);
-        before_guest(&mut north.task, shim_regs(regs))
-    });
-    signal::go_on(&current, resume);
+    signal::begin(&current);
 }
 
 /// The parent's way back from the host's clone.

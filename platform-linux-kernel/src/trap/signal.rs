@@ -111,9 +111,16 @@ pub(super) unsafe extern "C" fn on_signal(regs: *mut sys::pt_regs) -> Answer {
     Answer::SkipTrue
 }
 
-/// Looks for signals of the guest, in a work of its carrier on the way to ring 3.
+/// Tells the library OS that the guest has its carrier, which is about to enter ring 3 for the first time.
+pub(crate) fn begin(guest: &Current) {
+    let handle = guest.handle();
+    guest.with_north(|north| north.task.begin(handle));
+    look(guest);
+}
+
+/// Looks for signals of the guest, on its carrier's way to ring 3 and outside of the hooks.
 pub(crate) fn look(guest: &Current) {
-    // SAFETY: The current task's own entry frame, which nobody borrows while works run.
+    // SAFETY: The current task's own entry frame, which nobody borrows while works run, and `start` no more.
     let regs = unsafe { &mut *carrier::registers() };
     let resume = guest.with_north(|north| before_guest(&mut north.task, shim_regs(regs)));
     // The host looks for signals, and finds a kill, after its works.
