@@ -2,7 +2,8 @@
 //! A sandbox as the host sees it: one open file of the device, its carriers, and how far its life is.
 //!
 //! Owns: the list of carriers, the [`Phase`]. Not here: processes and files of the guest (the shim), requests (`device`).
-//! Invariants: what is in the list has a live task (`carrier`); a phase goes forward, and back only from `Starting` when the program cannot be loaded; once `ended` is set no carrier begins.
+//! Invariants: what is in the list has a live task (`carrier`); a phase goes forward, and back only from `Starting` when the program
+//! cannot be loaded; once `ended` is set no carrier begins.
 //! Locks: `state` (a mutex) before everything of the library OS; `members` is a spinlock, taken in the probes, and SIGKILL is
 //! sent under it.
 
