@@ -20,6 +20,7 @@ use crate::sys;
 use crate::trap::clone;
 use crate::trap::signal::{self, mask};
 use alloc::sync::Arc as Shared;
+use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::marker::PhantomData;
@@ -163,6 +164,14 @@ impl Guest {
 pub(crate) struct Current(NonNull<Guest>, PhantomData<*mut ()>);
 
 impl Current {
+    /// The guest that the current task's selector points to.
+    ///
+    /// # Safety
+    /// `guest` is the selector's value, and a kernel address.
+    pub(crate) unsafe fn of_selector(guest: NonNull<Guest>) -> Self {
+        Self(guest, PhantomData)
+    }
+
     /// A reference of its own.
     pub(crate) fn reference(&self) -> Arc<Guest> {
         // SAFETY: The pointer came from `Arc::into_raw` in `enter`, and the task's reference outlives the borrow.
@@ -216,10 +225,15 @@ impl Deref for Current {
     }
 }
 
-/// The current task.
+/// The current task. Linux: `get_current`, which is not inlined into Rust.
+#[inline(always)]
 pub(crate) fn task() -> *mut sys::task_struct {
-    // SAFETY: May be asked anywhere.
-    unsafe { sys::get_current() }
+    let task;
+    // SAFETY: Reads a word of this processor's own; what it has of the current task does not change while that task runs.
+    unsafe {
+        asm!("movq %gs:const_current_task(%rip), {}", out(reg) task, options(att_syntax, pure, nomem, nostack, preserves_flags));
+    };
+    task
 }
 
 /// The work bits of a task.
@@ -248,16 +262,20 @@ unsafe fn guest_of(task: *mut sys::task_struct) -> Option<NonNull<Guest>> {
 #[inline]
 pub(crate) fn current() -> Option<Current> {
     // SAFETY: The current task is alive.
-    unsafe { guest_of(task()) }.map(|guest| Current(guest, PhantomData))
+    let guest = unsafe { guest_of(task()) }?;
+    // SAFETY: The value of its selector.
+    Some(unsafe { Current::of_selector(guest) })
 }
 
 /// Whether the current system call came by the 32-bit entry.
+#[inline]
 pub(crate) fn in_compat_syscall() -> bool {
     // SAFETY: The current task's own status word, written by its own entry code.
     unsafe { (*task()).thread_info.status & sys::TS_COMPAT != 0 }
 }
 
 /// Tells the exit path that the call was dispatched: no audit, no trace, no restart.
+#[inline]
 pub(crate) fn mark_dispatched() {
     // SAFETY: The current task's own flag, read by its own exit path.
     unsafe { (*task()).syscall_dispatch.on_dispatch = true };

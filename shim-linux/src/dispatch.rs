@@ -53,7 +53,7 @@ pub fn dispatch<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume<P> {
         Some(result) => result,
         None => Err(unsupported(task, number)),
     };
-    if task.sandbox().machine().is_traced() {
+    if task.is_traced() {
         trace(task, number, raw, &result);
     }
     let mut interrupted = None;
@@ -264,6 +264,7 @@ fn no_frame<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, signal: Signal) -> Resu
 }
 
 /// Goes back to where a handler interrupted the task. See `sigreturn(2)`.
+#[inline(never)]
 fn signal_return<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> core::result::Result<(), Resume<P>> {
     let back = (|| {
         let mut bytes = [0; FRAME_BYTES];

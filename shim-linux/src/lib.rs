@@ -38,6 +38,7 @@ pub mod machine;
 mod notify;
 mod proc;
 pub mod program;
+mod quick;
 pub mod regs;
 mod shared;
 pub mod signal;
@@ -49,4 +50,5 @@ mod tuning;
 pub mod vdso;
 
 pub use dispatch::{Resume, before_guest, dispatch, fault};
+pub use quick::quick;
 pub use task::after_spawn;

@@ -1,6 +1,6 @@
 //! Benchmark group `start`: from the wish for a program to its end. One line for each: NAME VALUE UNIT, smaller is better.
 //!
-//! This runs natively both times: `start native` starts programs by fork and exec, `start sandbox` by way of the launcher.
+//! This runs natively each time, and starts programs by way of the command that its arguments are: none is fork and exec.
 
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -8,17 +8,11 @@ use std::time::Instant;
 /// What is started: its name in the results, its command line, how often.
 const PROGRAMS: &[(&str, &[&str], u32)] =
     &[("static-true", &["/mnt/litebox/nothing-static"], 20), ("python3-pass", &["python3", "-c", "pass"], 3)];
-/// The launcher, as the VM shows it.
-const LAUNCHER: &[&str] = &["/mnt/litebox/litebox-launch", "--"];
 
 fn main() {
-    let before: &[&str] = match std::env::args().nth(1).as_deref() {
-        Some("native") => &[],
-        Some("sandbox") => LAUNCHER,
-        _ => panic!("usage: start native|sandbox"),
-    };
+    let before: Vec<String> = std::env::args().skip(1).collect();
     for (name, program, times) in PROGRAMS {
-        let line: Vec<&str> = before.iter().chain(*program).copied().collect();
+        let line: Vec<&str> = before.iter().map(String::as_str).chain(program.iter().copied()).collect();
         let mut least = f64::INFINITY;
         for _ in 0..*times {
             let begun = Instant::now();

@@ -8,7 +8,9 @@
 //! Sources: Linux Documentation/trace/ftrace-uses.rst, samples/ftrace/ftrace-direct.c, arch/x86/kernel/ftrace_64.S.
 
 use super::{signal, syscall};
+use crate::sys;
 use core::arch::global_asm;
+use core::mem::offset_of;
 
 /// What becomes of the hooked function.
 #[repr(i32)]
@@ -49,7 +51,8 @@ global_asm!(
     options(att_syntax)
 );
 
-/// Defines one trampoline. rdi is pushed twice to keep the stack aligned at the call.
+/// Defines one trampoline. Whoever is no carrier, by the look of `syscall_dispatch.selector` (see `carrier`), goes on with the
+/// function at once; else the hook is called with the function's argument and the guest. Cost: this is on every call's way.
 macro_rules! trampoline {
     ($name:literal, $hook:path) => {
         global_asm!(
@@ -59,12 +62,14 @@ macro_rules! trampoline {
             concat!(".type ", $name, ",@function"),
             concat!($name, ":"),
             "endbr64",
+            "movq %gs:const_current_task(%rip), %rax",
+            "movq {selector}(%rax), %rsi",
+            "testq %rsi, %rsi",
+            "jns 1f",
             "pushq %rbp",
             "movq %rsp, %rbp",
             "pushq %rdi",
-            "pushq %rdi",
             "call {hook}",
-            "popq %rdi",
             "popq %rdi",
             "popq %rbp",
             "testl %eax, %eax",
@@ -76,6 +81,7 @@ macro_rules! trampoline {
             concat!(".size ", $name, ", . - ", $name),
             ".popsection",
             hook = sym $hook,
+            selector = const offset_of!(sys::task_struct, syscall_dispatch.selector),
             options(att_syntax)
         );
     };

@@ -7,10 +7,11 @@
 use super::entry::Answer;
 use super::regs::shim_regs;
 use super::syscall::note_end;
-use crate::carrier::{self, Current};
+use crate::carrier::{self, Current, Guest};
 use crate::host::LinuxKernel;
 use crate::{fpu, sys};
 use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 use litebox_core::mm::{Access, FaultOutcome, GuestAddr, SegvCode};
 use litebox_shim_linux::signal::{Fault, FaultKind};
 use litebox_shim_linux::task::End;
@@ -75,11 +76,10 @@ fn fault_of(guest: &Current, addr: u64) -> Option<Fault> {
 /// Called by the trampoline in place of `arch_do_signal_or_restart(regs)`.
 ///
 /// # Safety
-/// `regs` is the current task's entry frame.
-pub(super) unsafe extern "C" fn on_signal(regs: *mut sys::pt_regs) -> Answer {
-    let Some(guest) = carrier::current() else {
-        return Answer::Original;
-    };
+/// `regs` is the current task's entry frame, and `guest` what its selector points to.
+pub(super) unsafe extern "C" fn on_signal(regs: *mut sys::pt_regs, guest: NonNull<Guest>) -> Answer {
+    // SAFETY: Contract.
+    let guest = unsafe { Current::of_selector(guest) };
     if carrier::kill_pending() {
         return Answer::Original;
     }

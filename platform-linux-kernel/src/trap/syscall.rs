@@ -1,33 +1,43 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! The system-call hook: the one way from a guest's `syscall` instruction to the shim.
 //!
-//! Runs in task context on the carrier, interrupts on, and may sleep. Other tasks with user dispatch of their own pass through
-//! here too and go on to the kernel's function. Hostile input: every register.
+//! Runs in task context on the carrier, interrupts on, and may sleep. Other tasks with user dispatch of their own go on from the
+//! trampoline to the kernel's function. Hostile input: every register.
 //! Cost: this is the hot path; nothing here but the look-up and the shim.
 
 use super::clone;
 use super::entry::Answer;
 use super::regs::shim_regs;
-use crate::carrier::{self, Current};
+use crate::carrier::{self, Current, Guest};
 use crate::host::LinuxKernel;
 use crate::{start, sys};
+use core::ptr::NonNull;
 use litebox_shim_linux::task::{Birth, End};
 use litebox_shim_linux::{Resume, after_spawn, before_guest};
 
 /// Called by the trampoline in place of `syscall_user_dispatch(regs)`.
 ///
 /// # Safety
-/// `regs` is the current task's entry frame.
-pub(super) unsafe extern "C" fn on_syscall(regs: *mut sys::pt_regs) -> Answer {
-    let Some(guest) = carrier::current() else {
-        return Answer::Original;
-    };
+/// `regs` is the current task's entry frame, and `guest` what its selector points to.
+pub(super) unsafe extern "C" fn on_syscall(regs: *mut sys::pt_regs, guest: NonNull<Guest>) -> Answer {
+    // SAFETY: Contract.
+    let guest = unsafe { Current::of_selector(guest) };
     // SAFETY: Contract; the frame lies on this task's kernel stack, and ptrace writes it only while the task is stopped.
     let regs = unsafe { &mut *regs };
     if carrier::in_compat_syscall() {
         // `int 0x80`: its numbers and registers are another ABI's, and the host would serve a rewritten call from its 32-bit table.
         regs.orig_ax = usize::MAX;
     }
+    if let Some(value) = guest.with_north(|north| litebox_shim_linux::quick(&north.task, regs.orig_ax as u64)) {
+        regs.ax = value as usize;
+        return done(regs);
+    }
+    dispatch(guest, regs)
+}
+
+/// The long way. Not inlined, so that the short one needs no stack.
+#[inline(never)]
+fn dispatch(guest: Current, regs: &mut sys::pt_regs) -> Answer {
     match guest.with_north(|north| litebox_shim_linux::dispatch(&mut north.task, shim_regs(regs))) {
         Resume::Guest => done(regs),
         other => turn(guest, regs, other),

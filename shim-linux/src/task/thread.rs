@@ -243,7 +243,9 @@ pub struct Task<P: Cpu> {
     pub(crate) clear_tid: GuestAddr,
     /// Futexes to release at the end. See `set_robust_list(2)`.
     pub(crate) robust_list: GuestAddr,
-    /// `rsp` at its last system call.
+    /// Whether its sandbox's calls are traced: a copy, for every call asks.
+    is_traced: bool,
+    /// `rsp` at its last system call that [`quick`](crate::quick()) did not answer.
     pub(crate) sp: u64,
     /// What follows the present call.
     pub(crate) after: After<P>,
@@ -301,6 +303,7 @@ impl<P: Cpu> Task<P> {
         fs: FsShared<P>,
     ) -> Self {
         let mask = shared.mask();
+        let is_traced = process.sandbox().machine().is_traced();
         Self {
             shared,
             process,
@@ -313,6 +316,7 @@ impl<P: Cpu> Task<P> {
             stack: AltStack::default(),
             clear_tid: GuestAddr::default(),
             robust_list: GuestAddr::default(),
+            is_traced,
             sp: 0,
             after: After::Return,
             resume_deadline: None,
@@ -351,6 +355,11 @@ impl<P: Cpu> Task<P> {
     #[must_use]
     pub fn sandbox(&self) -> &Arc<Sandbox<P>> {
         self.process.sandbox()
+    }
+
+    /// Whether its calls are traced.
+    pub(crate) fn is_traced(&self) -> bool {
+        self.is_traced
     }
 
     /// Its address space.

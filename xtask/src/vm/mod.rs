@@ -52,11 +52,23 @@ pub(crate) struct Config {
     pub(crate) emulated_cpu: Option<&'static str>,
     /// Let [`Vm::debugger`] change the VM's memory.
     pub(crate) debugger: bool,
+    /// Emulated, with a clock that advances by a nanosecond with each instruction: what is measured is how many are executed, and is
+    /// the same each time. For one processor.
+    pub(crate) counted: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { memory_mib: 2048, cpus: 2, kernel_log: false, share: None, module: false, emulated_cpu: None, debugger: false }
+        Self {
+            memory_mib: 2048,
+            cpus: 2,
+            kernel_log: false,
+            share: None,
+            module: false,
+            emulated_cpu: None,
+            debugger: false,
+            counted: false,
+        }
     }
 }
 
@@ -101,9 +113,10 @@ impl Vm {
     /// # Errors
     /// A VM that does not start, or cannot be prepared as `config` says; with what the kernel had to say.
     pub(crate) fn boot(cache: &Path, artefacts: Artefacts, config: &Config) -> Result<Self> {
-        let accelerator = match config.emulated_cpu {
-            Some(_model) => qemu::Accelerator::Tcg,
-            None => qemu::accelerator(cache, &artefacts),
+        let accelerator = if config.counted || config.emulated_cpu.is_some() {
+            qemu::Accelerator::Tcg
+        } else {
+            qemu::accelerator(cache, &artefacts)
         };
         let qemu::Started { child, stream, directory, console } = qemu::start(cache, &artefacts, config, accelerator)?;
         let console = Console::new(console, config.kernel_log);

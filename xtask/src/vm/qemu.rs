@@ -64,8 +64,14 @@ pub(super) fn start(cache: &Path, artefacts: &Artefacts, config: &Config, accele
     let mut command = artefacts.tree.qemu();
     match accelerator {
         Accelerator::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
-        Accelerator::Tcg => command.args(["-accel", "tcg,thread=multi", "-cpu", config.emulated_cpu.unwrap_or("max")]),
+        Accelerator::Tcg => {
+            let threads = if config.counted { "tcg,thread=single" } else { "tcg,thread=multi" };
+            command.args(["-accel", threads, "-cpu", config.emulated_cpu.unwrap_or("max")])
+        }
     };
+    if config.counted {
+        command.args(["-icount", "shift=0,sleep=off"]);
+    }
     if config.debugger {
         command.arg("-gdb").arg(format!("unix:{},server=on,wait=off", directory.join(debugger::SOCKET).display()));
     }

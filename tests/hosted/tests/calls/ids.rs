@@ -112,3 +112,20 @@ fn priorities_and_policies_are_checked_and_kept() {
     assert_eq!(guest.ok(nr::__NR_ioprio_get, &[1, 0]), 2 << 13 | 3);
     guest.fails(errno::EPERM, nr::__NR_ioprio_set, &[1, 0, 1 << 13]);
 }
+
+#[test]
+fn the_short_way_answers_what_the_long_one_does() {
+    let mut guest = Guest::new();
+    let mut answered = 0;
+    for number in 0..512 {
+        if let Some(value) = litebox_shim_linux::quick(&guest.task, number.into()) {
+            assert_eq!(guest.ok(number, &[]), value, "call {number}");
+            answered += 1;
+        }
+    }
+    assert_eq!(answered, 3);
+    // The number of a call by the 32-bit entry, and numbers that are another's in their low half.
+    for number in [u64::MAX, 1 << 32 | u64::from(nr::__NR_getpid), 0x4000_0000 | u64::from(nr::__NR_getpid)] {
+        assert_eq!(litebox_shim_linux::quick(&guest.task, number), None);
+    }
+}
