@@ -37,6 +37,12 @@ void litebox_tracepoints_quiesce(void)
 	tracepoint_synchronize_unregister();
 }
 
+/* An exported function or an inline one, by configuration. */
+struct page *litebox_alloc_pages(gfp_t flags, unsigned int order)
+{
+	return alloc_pages(flags, order);
+}
+
 /* Inline atomics with a tracepoint. */
 void litebox_get_page(struct page *page)
 {

@@ -10,6 +10,7 @@ bool litebox_has_fsgsbase(void);
 struct pt_regs *litebox_pt_regs(struct task_struct *task);
 struct fpu *litebox_task_fpu(struct task_struct *task);
 void litebox_tracepoints_quiesce(void);
+struct page *litebox_alloc_pages(gfp_t flags, unsigned int order);
 void litebox_get_page(struct page *page);
 void litebox_put_page(struct page *page);
 bool litebox_tty_size(struct file *file, struct winsize *size);

@@ -38,7 +38,11 @@ enum Command {
     /// Run the tests: sources, this machine, VM
     Test(TestArgs),
     /// Make everything that a run needs, without running anything
-    Build,
+    Build {
+        /// What tests on the debug kernel need
+        #[arg(long)]
+        debug_kernel: bool,
+    },
     /// Open a shell in the VM, outside the sandbox; litebox-launch lies in /mnt/litebox
     Shell(RunArgs),
     /// Measure one group of operations, or all, natively and in a sandbox
@@ -71,7 +75,7 @@ fn dispatch(command: Command) -> Result<i32> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Test(args) => test::run(&args),
-        Command::Build => upkeep::build(),
+        Command::Build { debug_kernel } => upkeep::build(debug_kernel),
         Command::Shell(args) => run::run(&RunArgs { shell: true, ..args }),
         Command::Bench { group } => bench::run(group.as_deref()),
         Command::Clean => upkeep::clean(),

@@ -15,8 +15,9 @@ const WANTED_GIB: u64 = 8;
 ///
 /// # Errors
 /// The step that failed.
-pub(crate) fn build() -> Result<i32> {
-    let artefacts = Setup::new(paths::cache()).ensure(Scope::Sandbox)?;
+pub(crate) fn build(debug_kernel: bool) -> Result<i32> {
+    let scope = if debug_kernel { Scope::Debug } else { Scope::Sandbox };
+    let artefacts = Setup::new(paths::cache()).ensure(scope)?;
     println!("ready: kernel {}, cache {}", artefacts.tree.release()?, paths::cache().display());
     Ok(0)
 }

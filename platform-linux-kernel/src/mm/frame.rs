@@ -25,7 +25,7 @@ impl Frame {
     /// A frame filled with zeros. May sleep.
     pub(crate) fn zeroed() -> Option<Self> {
         // SAFETY: Task context; order 0.
-        let page = unsafe { sys::alloc_pages_noprof(sys::GFP_KERNEL_ACCOUNT | sys::__GFP_ZERO, 0) };
+        let page = unsafe { sys::litebox_alloc_pages(sys::GFP_KERNEL_ACCOUNT | sys::__GFP_ZERO, 0) };
         NonNull::new(page).map(Self)
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::kernel::MODULE_GROUPS;
 use super::key::files_below;
 use super::{Built, Key, Setup};
 use crate::cpio::Archive;
@@ -24,9 +25,10 @@ pub(super) struct Sandbox {
     pub(super) hostile: Built,
 }
 
-/// Packs the VM's first process, the modules, the tests' programs, and for a sandbox what it takes.
+/// Packs the VM's first process, the modules, the tests' programs, and for a sandbox what it takes, as the step `name`.
 pub(super) fn step(
     setup: &Setup,
+    name: &str,
     boot_files: &Built,
     init: &Built,
     programs: &Built,
@@ -36,7 +38,6 @@ pub(super) fn step(
     if let Some(Sandbox { module, launcher, hostile }) = sandbox {
         key = key.text(&module.key).text(&launcher.key).text(&hostile.key);
     }
-    let name = if sandbox.is_some() { "initramfs" } else { "initramfs-native" };
     setup.step(name, key, |out, _| {
         let mut archive = Archive::default();
         for directory in DIRECTORIES {
@@ -44,7 +45,7 @@ pub(super) fn step(
         }
         archive.character_device("dev/console", 5, 1);
         add(&mut archive, "init", &init.path.join("litebox-vm-init"))?;
-        for group in ["base", "share"] {
+        for group in MODULE_GROUPS {
             for entry in fs::read_dir(boot_files.path.join(group)).context("the kernel's modules are missing")? {
                 let entry = entry?;
                 add(&mut archive, &format!("modules/{group}/{}", entry.file_name().to_string_lossy()), &entry.path())?;

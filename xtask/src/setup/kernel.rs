@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::tree::OUT;
 use super::{Built, Key, Setup, Tree};
@@ -12,6 +12,8 @@ use crate::paths;
 const BASE_MODULES: &[&str] = &["virtio_blk", "erofs"];
 /// Modules that a shared folder needs.
 const SHARE_MODULES: &[&str] = &["9pnet_virtio", "9p"];
+/// The directories of the modules above; the numbers in the names give the order.
+pub(super) const MODULE_GROUPS: [&str; 2] = ["base", "share"];
 /// Where the prepared kernel appears in the tree. Its files name this path, so it never changes.
 pub(super) const KERNEL: &str = "/mnt/kernel";
 
@@ -21,15 +23,10 @@ pub(super) fn step(setup: &Setup, tree: &Tree) -> Result<Built> {
     let release = tree.release()?;
     let key = Key::default().text(tree.key()).text(&release).files(&script)?;
     setup.step("kernel", key, |out, log| {
-        let sources = fs::read_dir(tree.root().join("usr/src")).context("the tree has no /usr/src")?;
-        let tarball = sources.filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.to_owned()));
-        let tarball = tarball.filter(|name| name.starts_with("linux-source-") && name.contains(".tar"));
-        let Some(tarball) = tarball.max() else {
-            bail!("the tree has no kernel source; the package linux-source should bring it")
-        };
+        let tarball = tree.kernel_source()?;
         fs::copy(&script, out.join("prepare.sh"))?;
         let inside = tree.inside().bind(out, KERNEL);
-        inside.run(&format!("cd {KERNEL} && ./prepare.sh /usr/src/{tarball} {KERNEL}/out {release}"), log)
+        inside.run(&format!("cd {KERNEL} && ./prepare.sh {tarball} {KERNEL}/out {release}"), log)
     })
 }
 
@@ -59,7 +56,8 @@ pub(super) fn boot_files(setup: &Setup, tree: &Tree) -> Result<Built> {
                 names.join(" ")
             )
         };
-        let script = take("base", BASE_MODULES) + &take("share", SHARE_MODULES);
+        let [base, share] = MODULE_GROUPS;
+        let script = take(base, BASE_MODULES) + &take(share, SHARE_MODULES);
         let unpack = format!(
             "cd {OUT}
              for tool in zstd xz gzip; do

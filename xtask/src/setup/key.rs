@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
+use crate::paths;
+
 /// Collects a step's inputs.
 #[derive(Debug, Default)]
 pub(crate) struct Key {
@@ -19,10 +21,12 @@ impl Key {
         self
     }
 
-    /// Adds a file, or all files below a directory, with their names. What is not there counts as such.
+    /// Adds a file, or all files below a directory, with their names as the repository has them: a cache serves every copy of it.
+    /// What is not there counts as such.
     pub(crate) fn files(mut self, path: &Path) -> Result<Self> {
         for file in files_below(path)? {
-            self.add(file.to_string_lossy().as_bytes());
+            let name = file.strip_prefix(paths::repository()).unwrap_or(&file);
+            self.add(name.to_string_lossy().as_bytes());
             let content = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
             self.add(&content);
         }

@@ -8,6 +8,7 @@
 //! Several commands may share a cache. Each step has a lock: exclusive while it is made, shared as long as somebody holds the
 //! [`Built`] that it gave. Steps are always taken in the same order, so nobody waits in a circle.
 
+mod debug_kernel;
 mod guest_root;
 mod host;
 mod initramfs;
@@ -61,6 +62,8 @@ pub(crate) enum Scope {
     Native,
     /// The module and the launcher, too.
     Sandbox,
+    /// The same with the debug kernel.
+    Debug,
 }
 
 /// A step's result.
@@ -96,17 +99,29 @@ impl Setup {
         let tree = tree::step(self)?;
         let guest_root = guest_root::step(self, &tree)?;
         let init = programs::init(self)?;
-        let sandbox = match scope {
-            Scope::Native => None,
+        let (name, module) = match scope {
+            Scope::Native => ("initramfs-native", None),
             Scope::Sandbox => {
                 let kernel = kernel::step(self, &tree)?;
-                let module = module::step(self, &tree, &kernel)?;
+                ("initramfs", Some(module::step(self, &tree, "module", &kernel, kernel::KERNEL)?))
+            }
+            Scope::Debug => {
+                let kernel = debug_kernel::step(self, &tree)?;
+                ("initramfs-debug", Some(module::step(self, &tree, "module-debug", &kernel, debug_kernel::KERNEL)?))
+            }
+        };
+        let sandbox = match module {
+            None => None,
+            Some(module) => {
                 Some(initramfs::Sandbox { module, launcher: programs::launcher(self)?, hostile: programs::hostile(self)? })
             }
         };
-        let boot_files = kernel::boot_files(self, &tree)?;
+        let boot_files = match scope {
+            Scope::Native | Scope::Sandbox => kernel::boot_files(self, &tree)?,
+            Scope::Debug => debug_kernel::step(self, &tree)?,
+        };
         let programs = programs::tests(self, &tree)?;
-        let initramfs = initramfs::step(self, &boot_files, &init, &programs, sandbox.as_ref())?;
+        let initramfs = initramfs::step(self, name, &boot_files, &init, &programs, sandbox.as_ref())?;
         Ok(Artefacts {
             kernel: boot_files.path.join("kernel"),
             tree,

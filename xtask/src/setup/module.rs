@@ -5,7 +5,6 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::kernel::KERNEL;
 use super::{Built, Key, Log, Setup, Tree};
 use crate::paths;
 
@@ -19,18 +18,18 @@ const VENDOR: &str = "/mnt/vendor";
 /// Where the build's own files appear in the tree. They outlive the step, so that the next build is a short one.
 const WORK: &str = "/mnt/work";
 
-/// Builds the module.
-pub(super) fn step(setup: &Setup, tree: &Tree, kernel: &Built) -> Result<Built> {
+/// Builds the module as the step `name`, against the output directory of the step `kernel`, which appears at `at` in the tree.
+pub(super) fn step(setup: &Setup, tree: &Tree, name: &str, kernel: &Built, at: &str) -> Result<Built> {
     let vendor = vendor(setup)?;
     let mut key = Key::default().text(&kernel.key).text(&vendor.key);
     for source in SOURCES {
         key = key.files(&paths::repository().join(source))?;
     }
-    let work = setup.work("module")?;
-    setup.step("module", key, |out, log| {
+    let work = setup.work(name)?;
+    setup.step(name, key, |out, log| {
         let inside = tree
             .inside()
-            .bind(&kernel.path, KERNEL)
+            .bind(&kernel.path, at)
             .bind_read_only(paths::repository(), REPOSITORY)
             .bind_read_only(&vendor.path, VENDOR)
             .bind(&work, WORK)
@@ -38,7 +37,7 @@ pub(super) fn step(setup: &Setup, tree: &Tree, kernel: &Built) -> Result<Built> 
             .env("CARGO_TARGET_DIR", &format!("{WORK}/target"))
             .env("CARGO_NET_OFFLINE", "true");
         let script =
-            format!("make -C {REPOSITORY}/kbuild KERNEL_OUT={KERNEL}/out OUTPUT={WORK}/module CARGO_FLAGS='--offline --locked'");
+            format!("make -C {REPOSITORY}/kbuild KERNEL_OUT={at}/out OUTPUT={WORK}/module CARGO_FLAGS='--offline --locked'");
         inside.run(&script, log)?;
         let module = work.join("module/litebox.ko");
         fs::copy(&module, out.join("litebox.ko")).with_context(|| format!("the build left no {}", module.display()))?;

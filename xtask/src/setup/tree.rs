@@ -129,6 +129,16 @@ impl Tree {
         Ok(self.root().join("boot").join(format!("vmlinuz-{}", self.release()?)))
     }
 
+    /// The kernel's source as it is packed, by its path in the tree.
+    pub(super) fn kernel_source(&self) -> Result<String> {
+        let packed = fs::read_dir(self.root().join("usr/src")).context("the tree has no /usr/src")?;
+        let names = packed.filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.to_owned()));
+        match names.filter(|name| name.starts_with("linux-source-") && name.contains(".tar")).max() {
+            Some(name) => Ok(format!("/usr/src/{name}")),
+            None => bail!("the tree has no kernel source; the package linux-source should bring it"),
+        }
+    }
+
     /// A command that runs with the tree as its root.
     pub(super) fn inside(&self) -> InTree {
         InTree::new(&self.root())

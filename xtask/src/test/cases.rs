@@ -70,8 +70,8 @@ struct KnownFailures {
 }
 
 impl Case {
-    /// The job that runs this case in one of its two places.
-    pub(super) fn job(&self, place: Place) -> Job {
+    /// The job that runs this case in one of its two places, with `slowness` times its time.
+    pub(super) fn job(&self, place: Place, slowness: u32) -> Job {
         let mut env = run::environment();
         env.extend(self.entry.env.iter().map(|(name, value)| (name.clone(), value.clone())));
         let files = self.entry.files.iter().map(|(name, text)| JobFile {
@@ -85,7 +85,7 @@ impl Case {
             place,
             launcher_options: Vec::new(),
             terminal: None,
-            timeout_ms: Some(1000 * self.entry.seconds.unwrap_or(DEFAULT_SECONDS)),
+            timeout_ms: Some(1000 * self.entry.seconds.unwrap_or(DEFAULT_SECONDS) * u64::from(slowness)),
             files: files.collect(),
         }
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use litebox_vm_init::{Ending, Job, Place, TOOLS_DIR, ToVm};
 
 use super::report::Report;
-use super::shared::{Shared, boot};
+use super::shared::{Kernel, Shared, boot};
 use crate::run;
 use crate::vm::{Config, Debugger, Input, Output, Vm};
 
@@ -54,13 +54,15 @@ pub(super) fn run(report: &mut Report, shared: &mut Shared, filter: Option<&str>
         report.begin("hostile launchers and guests in the VM");
     }
     for (name, suite, machine, seconds) in chosen {
+        let kernel = shared.kernel();
+        let seconds = seconds * u64::from(kernel.slowness());
         let result = match machine {
-            Machine::Shared => in_shared(shared, suite, *seconds),
+            Machine::Shared => in_shared(shared, suite, seconds),
             Machine::Intel => {
-                in_own(&Config { emulated_cpu: Some("max,vendor=GenuineIntel"), ..Config::default() }, suite, *seconds)
+                in_own(kernel, &Config { emulated_cpu: Some("max,vendor=GenuineIntel"), ..Config::default() }, suite, seconds)
             }
-            Machine::Own => in_own(&Config::default(), suite, *seconds),
-            Machine::Debugged => in_own(&Config { debugger: true, ..Config::default() }, suite, *seconds),
+            Machine::Own => in_own(kernel, &Config::default(), suite, seconds),
+            Machine::Debugged => in_own(kernel, &Config { debugger: true, ..Config::default() }, suite, seconds),
         };
         let known = KNOWN_FAILURES.iter().find(|(known, _)| known == name).map(|(_, reason)| reason);
         match (result, known) {
@@ -86,8 +88,8 @@ fn in_shared(shared: &mut Shared, suite: &str, seconds: u64) -> Result<String> {
     }
 }
 
-fn in_own(config: &Config, suite: &str, seconds: u64) -> Result<String> {
-    let mut vm = boot(config)?;
+fn in_own(kernel: Kernel, config: &Config, suite: &str, seconds: u64) -> Result<String> {
+    let mut vm = boot(kernel, config)?;
     let note = watched(&mut vm, suite, seconds)??;
     vm.power_off(true)?;
     Ok(note)

@@ -12,7 +12,7 @@ use anyhow::Result;
 use clap::Args;
 
 use self::report::Report;
-use self::shared::Shared;
+use self::shared::{Kernel, Shared};
 
 /// Which tests.
 #[derive(Debug, Clone, Args)]
@@ -20,6 +20,9 @@ pub(crate) struct TestArgs {
     /// Leave out everything that needs a VM
     #[arg(long)]
     quick: bool,
+    /// Run what needs a VM, and only that, on a kernel with every checker; building it takes a while, once
+    #[arg(long, conflicts_with = "quick")]
+    debug_kernel: bool,
     /// Only tests with this in their name; the checks of the sources are left out then
     filter: Option<String>,
 }
@@ -31,16 +34,21 @@ pub(crate) struct TestArgs {
 pub(crate) fn run(args: &TestArgs) -> Result<i32> {
     let mut report = Report::default();
     let filter = args.filter.as_deref();
-    if filter.is_none() {
-        checks::sources(&mut report);
+    if !args.debug_kernel {
+        if filter.is_none() {
+            checks::sources(&mut report);
+        }
+        checks::hosted(&mut report, filter);
     }
-    checks::hosted(&mut report, filter);
     if !args.quick {
+        let kernel = if args.debug_kernel { Kernel::Debug } else { Kernel::Stock };
         let cases = cases::load(filter)?;
-        let mut shared = Shared::default();
+        let mut shared = Shared::new(kernel);
         vm::run(&mut report, &mut shared, &cases);
         hostile::run(&mut report, &mut shared, filter);
         shared.close(&mut report);
+    }
+    if !args.quick && !args.debug_kernel {
         command::run(&mut report, filter);
     }
     Ok(report.close())

@@ -10,14 +10,44 @@ use crate::{paths, tested};
 /// After so many crashes, more of them say nothing new.
 const LOST_LIMIT: u32 = 5;
 
+/// What kernel tests run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kernel {
+    /// Debian's.
+    Stock,
+    /// The one with every checker.
+    Debug,
+}
+
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
+    kernel: Kernel,
     vm: Option<Vm>,
     lost: u32,
 }
 
+impl Kernel {
+    /// How much longer everything takes on this kernel.
+    pub(super) fn slowness(self) -> u32 {
+        match self {
+            Self::Stock => 1,
+            Self::Debug => 10,
+        }
+    }
+}
+
 impl Shared {
+    /// No VM yet; it will run `kernel`.
+    pub(super) fn new(kernel: Kernel) -> Self {
+        Self { kernel, vm: None, lost: 0 }
+    }
+
+    /// What kernel the tests run on.
+    pub(super) fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
     /// The VM.
     ///
     /// # Errors
@@ -28,7 +58,7 @@ impl Shared {
         }
         let vm = match self.vm.take() {
             Some(vm) => vm,
-            None => boot(&Config::default())?,
+            None => boot(self.kernel, &Config::default())?,
         };
         Ok(self.vm.insert(vm))
     }
@@ -50,14 +80,21 @@ impl Shared {
     }
 }
 
-/// Boots a VM with the module.
+/// Boots a VM with `kernel` and the module.
 ///
 /// # Errors
 /// Those of set-up and of the boot.
-pub(super) fn boot(config: &Config) -> Result<Vm> {
+pub(super) fn boot(kernel: Kernel, config: &Config) -> Result<Vm> {
     let cache = paths::cache();
-    let artefacts = Setup::new(cache.clone()).ensure(Scope::Sandbox)?;
-    let vm = Vm::boot(&cache, artefacts, &Config { module: true, ..config.clone() })?;
-    tested::note(vm.release());
+    let scope = match kernel {
+        Kernel::Stock => Scope::Sandbox,
+        Kernel::Debug => Scope::Debug,
+    };
+    let artefacts = Setup::new(cache.clone()).ensure(scope)?;
+    let config = Config { module: true, debug_kernel: kernel == Kernel::Debug, ..config.clone() };
+    let vm = Vm::boot(&cache, artefacts, &config)?;
+    if kernel == Kernel::Stock {
+        tested::note(vm.release());
+    }
     Ok(vm)
 }

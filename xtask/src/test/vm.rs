@@ -18,6 +18,7 @@ pub(super) fn run(report: &mut Report, shared: &mut Shared, cases: &[Case]) {
         report.begin("programs in the VM: Linux beside the sandbox");
     }
     for case in cases {
+        let slowness = shared.kernel().slowness();
         let running = match shared.vm() {
             Ok(running) => running,
             Err(error) => {
@@ -26,7 +27,7 @@ pub(super) fn run(report: &mut Report, shared: &mut Shared, cases: &[Case]) {
                 return;
             }
         };
-        let (verdict, usable) = judge(running, case);
+        let (verdict, usable) = judge(running, case, slowness);
         match (verdict, &case.known_failure) {
             (Ok(note), None) => report.pass(&case.name, &note),
             (Ok(_), Some(reason)) => report.fail(
@@ -42,10 +43,10 @@ pub(super) fn run(report: &mut Report, shared: &mut Shared, cases: &[Case]) {
     }
 }
 
-/// Runs a case in both places: a note or the reason of failure, and whether the VM is still usable.
-fn judge(vm: &mut Vm, case: &Case) -> (Result<String, String>, bool) {
+/// Runs a case in both places, with `slowness` times its time: a note or the reason of failure, and whether the VM is still usable.
+fn judge(vm: &mut Vm, case: &Case, slowness: u32) -> (Result<String, String>, bool) {
     let begun = Instant::now();
-    let native = match vm.outcome(&case.job(Place::Native), &case.stdin) {
+    let native = match vm.outcome(&case.job(Place::Native, slowness), &case.stdin) {
         Ok(native) => native,
         Err(error) => return (Err(format!("natively: {error:#}")), false),
     };
@@ -58,7 +59,7 @@ fn judge(vm: &mut Vm, case: &Case) -> (Result<String, String>, bool) {
         );
     }
     let begun = Instant::now();
-    let sandbox = match vm.outcome(&case.job(Place::Sandbox), &case.stdin) {
+    let sandbox = match vm.outcome(&case.job(Place::Sandbox, slowness), &case.stdin) {
         Ok(sandbox) => sandbox,
         Err(error) => return (Err(format!("in the sandbox: {error:#}")), false),
     };

@@ -7,9 +7,19 @@ use std::path::PathBuf;
 use anyhow::{Error, anyhow};
 
 /// After one of these in the log the VM is not to be trusted any more.
-const FATAL: &[&str] = &["BUG:", "Oops", "Kernel panic"];
+const FATAL: &[&str] = &["BUG:", "Oops", "Kernel panic", "panicked at"];
 /// These make a run a failure, but it may go on to its end.
-const GRAVE: &[&str] = &["WARNING:", "INFO: "];
+const GRAVE: &[&str] = &[
+    "WARNING:",
+    "INFO: ",
+    "UBSAN",
+    "ODEBUG",
+    "refcount_t",
+    "Invalid wait context",
+    "bad unlock balance",
+    "unreferenced object",
+    "memory corruption",
+];
 /// Lines of the log that are shown with a failure.
 const SHOWN_LINES: usize = 80;
 

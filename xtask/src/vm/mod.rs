@@ -32,6 +32,8 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 const KILL_LIMIT: Duration = Duration::from_secs(30);
 /// From the word to power off until QEMU has ended.
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(30);
+/// So many times these limits for the debug kernel.
+const DEBUG_PATIENCE: u32 = 8;
 /// After the kernel has reported a fault: time for the rest of its report.
 const REPORT_TIME: Duration = Duration::from_secs(2);
 
@@ -48,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) share: Option<PathBuf>,
     /// Load litebox.ko.
     pub(crate) module: bool,
+    /// The kernel is the debug kernel; what goes with it is started by whoever gives the artefacts.
+    pub(crate) debug_kernel: bool,
     /// An emulated processor of this model, whatever this machine's own can do.
     pub(crate) emulated_cpu: Option<&'static str>,
     /// Let [`Vm::debugger`] change the VM's memory.
@@ -65,6 +69,7 @@ impl Default for Config {
             kernel_log: false,
             share: None,
             module: false,
+            debug_kernel: false,
             emulated_cpu: None,
             debugger: false,
             counted: false,
@@ -103,6 +108,7 @@ pub(crate) struct Vm {
     console: Console,
     directory: PathBuf,
     has_debugger: bool,
+    patience: u32,
     last_sign: Instant,
     release: String,
 }
@@ -131,17 +137,19 @@ impl Vm {
             console,
             directory,
             has_debugger: config.debugger,
+            patience: if config.debug_kernel { DEBUG_PATIENCE } else { 1 },
             last_sign,
             release: String::new(),
         };
         vm.input.send(&ToVm::Setup(Setup { module: config.module, share: config.share.is_some() }))?;
-        let deadline = Instant::now() + BOOT_LIMIT;
+        let limit = BOOT_LIMIT * vm.patience;
+        let deadline = Instant::now() + limit;
         let prepared = loop {
             match vm.next() {
                 Ok(Some(ToHost::Ready(release))) => break Ok(release),
                 Ok(Some(ToHost::Failed(reason))) => break Err(anyhow!("the VM could not be prepared: {reason}")),
                 Ok(_) if Instant::now() > deadline => {
-                    break Err(anyhow!("the VM was not ready after {} s", BOOT_LIMIT.as_secs()));
+                    break Err(anyhow!("the VM was not ready after {} s", limit.as_secs()));
                 }
                 Ok(_) => {}
                 Err(error) => break Err(error),
@@ -178,7 +186,7 @@ impl Vm {
         mut output: impl FnMut(Output) -> Result<()>,
         mut tick: impl FnMut() -> Result<()>,
     ) -> Result<Ending> {
-        let deadline = job.timeout_ms.map(|limit| Instant::now() + Duration::from_millis(limit) + KILL_LIMIT);
+        let deadline = job.timeout_ms.map(|limit| Instant::now() + Duration::from_millis(limit) + KILL_LIMIT * self.patience);
         self.input.send(&ToVm::Job(job.clone()))?;
         let mut watched = || -> Result<Ending> {
             loop {
@@ -204,7 +212,7 @@ impl Vm {
     /// A VM that does not power off, a module that does not go, or a kernel that reported a fault at any time.
     pub(crate) fn power_off(mut self, unload: bool) -> Result<()> {
         self.input.send(&ToVm::PowerOff(unload))?;
-        let deadline = Instant::now() + POWER_OFF_LIMIT;
+        let deadline = Instant::now() + POWER_OFF_LIMIT * self.patience;
         let mut failed = None;
         while self.qemu.try_wait()?.is_none() {
             if let Ok(Some(ToHost::Failed(reason))) = self.receive() {
@@ -243,8 +251,9 @@ impl Vm {
             if let Some(status) = self.qemu.try_wait()? {
                 bail!("the VM has stopped (QEMU: {status})");
             }
-            if self.last_sign.elapsed() > SILENCE_LIMIT {
-                bail!("the VM hangs: no sign of life for {} s", SILENCE_LIMIT.as_secs());
+            let limit = SILENCE_LIMIT * self.patience;
+            if self.last_sign.elapsed() > limit {
+                bail!("the VM hangs: no sign of life for {} s", limit.as_secs());
             }
         }
         Ok(message)
