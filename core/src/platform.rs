@@ -72,11 +72,11 @@ pub trait Frame: Clone + Send + Sync + core::fmt::Debug + 'static {
 
 /// One entry for a page table.
 #[derive(Debug)]
-pub struct Mapping<F> {
+pub struct Mapping<'a, F> {
     /// The page's address.
     pub addr: GuestAddr,
-    /// What is shown there.
-    pub frame: F,
+    /// What is shown there; whoever maps it keeps it until the entry is gone.
+    pub frame: &'a F,
     /// With which rights; a page shared copy-on-write comes without [`Prot::WRITE`].
     pub prot: Prot,
 }
@@ -90,12 +90,16 @@ pub trait Frames {
 
     /// A frame filled with zeros, or `None` when the host has none. May sleep.
     fn zeroed_frame() -> Option<Self::Frame>;
+    /// Gives up to `count` frames filled with zeros to `take`, of what the host has without an effort. May sleep.
+    fn zeroed_frames(count: usize, mut take: impl FnMut(Self::Frame)) {
+        (0..count).map_while(|_| Self::zeroed_frame()).for_each(&mut take);
+    }
     /// Fresh, empty page tables, or `None` when the host has no memory. May sleep.
     fn new_space() -> Option<Self::Space>;
     /// Fills the absent entries among `mappings` (ascending, same 2 MiB region), or replaces them if `replace`.
     ///
     /// Called under the address space's lock. Returns false when the host has no memory for a table.
-    fn map(space: &Self::Space, mappings: &[Mapping<Self::Frame>], replace: bool) -> bool;
+    fn map(space: &Self::Space, mappings: &[Mapping<'_, Self::Frame>], replace: bool) -> bool;
     /// Removes every entry in `start..end`; on return no processor can use one. Called under the address space's lock.
     fn unmap(space: &Self::Space, start: GuestAddr, end: GuestAddr);
 }

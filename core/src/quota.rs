@@ -81,6 +81,13 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// A part of it, as a charge of its own; `None` if it is smaller.
+    #[must_use]
+    pub fn part(&mut self, bytes: u64) -> Option<Self> {
+        self.bytes = self.bytes.checked_sub(bytes)?;
+        Some(Self { quota: Arc::clone(&self.quota), bytes })
+    }
+
     /// How many bytes this stands for.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -123,6 +130,19 @@ mod tests {
         assert_eq!((part.used(), whole.used()), (50, 95));
         drop((held, other));
         assert_eq!((part.used(), whole.used()), (0, 0));
+    }
+
+    #[test]
+    fn the_parts_of_a_charge_are_given_back_one_by_one() {
+        let quota = Quota::new(100);
+        let mut whole = quota.charge(60).expect("within the limit");
+        let part = whole.part(20).expect("a part");
+        assert_eq!((part.bytes(), whole.bytes(), quota.used()), (20, 40, 60));
+        assert!(whole.part(41).is_none());
+        drop(part);
+        assert_eq!(quota.used(), 40);
+        drop(whole);
+        assert_eq!(quota.used(), 0);
     }
 
     #[test]

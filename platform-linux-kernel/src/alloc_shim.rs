@@ -33,6 +33,11 @@ static __rust_alloc_error_handler_should_panic: u8 = 1;
 
 #[no_mangle]
 fn __rust_alloc(size: usize, align: usize) -> *mut u8 {
+    if size <= NEVER_FAIL && align <= sys::ARCH_KMALLOC_MINALIGN {
+        // The same block as below, without the questions that only a resized one asks.
+        // SAFETY: Task context, which may sleep.
+        return unsafe { sys::__kmalloc_noprof(size, sys::GFP_NOFAIL_ACCOUNT).cast() };
+    }
     // SAFETY: A null block is allowed.
     unsafe { resize(ptr::null_mut(), size, align) }
 }

@@ -15,6 +15,7 @@
 #include <linux/mman.h>
 
 /* bindgen sees no macro that is not a plain number. Kbuild's script drops the prefix. */
+const gfp_t LITEBOX_CONST_GFP_RUN_OF_ZEROS = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NORETRY | __GFP_NOWARN;
 const gfp_t LITEBOX_CONST_GFP_NOFAIL_ACCOUNT = GFP_KERNEL_ACCOUNT | __GFP_NOFAIL;
 const unsigned int LITEBOX_CONST_WORK_BIT_USER_DISPATCH = SYSCALL_WORK_BIT_SYSCALL_USER_DISPATCH;
 const unsigned short LITEBOX_CONST_USER_CS = __USER_CS;

@@ -4,6 +4,7 @@
  * Anything that is an exported function, or plain arithmetic on exported data, is done in Rust.
  */
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <linux/tracepoint.h>
@@ -52,6 +53,17 @@ void litebox_get_page(struct page *page)
 void litebox_put_page(struct page *page)
 {
 	put_page(page);
+}
+
+/* Inline tests of the page's flags, whose layout is the configuration's. */
+struct page *litebox_resident_page(struct address_space *mapping, unsigned long index)
+{
+	struct page *page = pagecache_get_page(mapping, index, 0, 0);
+
+	if (!page || (folio_test_uptodate(page_folio(page)) && !PageHWPoison(page)))
+		return page;
+	put_page(page);
+	return NULL;
 }
 
 /*

@@ -2,6 +2,7 @@
 /* helpers.c, as Rust sees it. */
 #ifndef LITEBOX_HELPERS_H
 #define LITEBOX_HELPERS_H
+#include <linux/fs.h>
 #include <linux/mm_types.h>
 #include <linux/sched.h>
 #include <linux/tty.h>
@@ -15,6 +16,7 @@ void litebox_get_page(struct page *page);
 void litebox_put_page(struct page *page);
 bool litebox_tty_size(struct file *file, struct winsize *size);
 int litebox_page_count(const struct page *page);
+struct page *litebox_resident_page(struct address_space *mapping, unsigned long index);
 void *litebox_page_address(const struct page *page);
 bool litebox_pte_none(pte_t *pte);
 void litebox_set_pte(pte_t *pte, const struct page *page, pgprot_t prot);

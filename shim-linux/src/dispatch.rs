@@ -4,15 +4,14 @@
 //! Hostile input: every register. Cost: a call without signals and trace is one table jump and three tests.
 
 use crate::signal::{
-    Cpu, DefaultAction, FRAME_BYTES, Fault, Handler, Info, Origin, SaFlags, SigSet, Signal, build, fpu_bytes_on_stack,
-    frame_of_return, restore, seal_fpu,
+    Cpu, DefaultAction, FRAME_BYTES, Fault, Handler, Info, Origin, SaFlags, SigSet, Signal, build, fpu_seal, frame_of_return,
+    restore,
 };
 use crate::table::{self, Restart, Support};
 use crate::task::{After, End, Spawn, Task};
 use crate::trace::{Call, Outcome};
 use crate::{errno as numbers, regs::Regs};
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::fmt;
 use litebox_core::errno;
 use litebox_core::error::{Errno, Error, Result};
@@ -233,15 +232,10 @@ fn act<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: &Info) -> Option<Resum
             let saved = task.saved_mask.take().unwrap_or(task.mask());
             let built = build(regs, info, &action, &task.stack, (task.mask(), saved), fault, P::fpu_bytes());
             let stored = built.and_then(|built| {
-                let mut image = Vec::new();
-                let bytes = fpu_bytes_on_stack(P::fpu_bytes());
-                image.try_reserve_exact(bytes).map_err(|_| errno!(NOMEM))?;
-                image.resize(bytes, 0);
-                if let Some(state) = image.get_mut(..P::fpu_bytes()) {
-                    P::read_fpu(state);
-                }
-                seal_fpu(&mut image, P::fpu_features());
-                user::write_all::<P>(GuestAddr::new(built.fpu_at), &image)?;
+                let (software, end) = fpu_seal(P::fpu_bytes(), P::fpu_features());
+                let fpu_at = GuestAddr::new(built.fpu_at);
+                P::save_fpu(fpu_at, &software)?;
+                user::write_all::<P>(fpu_at.plus(P::fpu_bytes() as u64)?, &end)?;
                 user::write_all::<P>(GuestAddr::new(built.at), &built.bytes)?;
                 Ok(built)
             });
@@ -249,7 +243,7 @@ fn act<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: &Info) -> Option<Resum
             *regs = built.regs;
             task.set_mask(built.mask);
             task.stack.delivered();
-            P::write_fpu(None);
+            P::reset_fpu();
             None
         }
     }
@@ -275,14 +269,11 @@ fn signal_return<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> core::result::R
             return Err(errno!(FAULT, "a return to outside of the guest"));
         }
         if back.fpu_at == 0 {
-            P::write_fpu(None);
-            return Ok(back);
+            P::reset_fpu();
+        } else {
+            P::load_fpu(GuestAddr::new(back.fpu_at))?;
         }
-        let mut image = Vec::new();
-        image.try_reserve_exact(P::fpu_bytes()).map_err(|_| errno!(NOMEM))?;
-        image.resize(P::fpu_bytes(), 0);
-        user::read_exact::<P>(GuestAddr::new(back.fpu_at), &mut image)?;
-        if P::write_fpu(Some(&image)) { Ok(back) } else { Err(errno!(FAULT, "a bad floating-point state")) }
+        Ok(back)
     })();
     match back {
         Ok(back) => {

@@ -239,6 +239,14 @@ impl<P: Platform> FileOps<P> for StreamOps<P> {
         self.file.page(index)
     }
 
+    fn resident(&self, index: u64) -> Option<P::Frame> {
+        self.file.resident(index)
+    }
+
+    fn mapped_size(&self) -> Result<u64> {
+        self.file.length_at_hand()
+    }
+
     fn mappable(&self) -> bool {
         self.file.seekable()
     }

@@ -75,6 +75,14 @@ pub trait HostFile<P: Platform>: Send + Sync + fmt::Debug {
     fn page(&self, _index: u64) -> Result<P::Frame> {
         Err(errno!(NODEV, "cannot be mapped"))
     }
+    /// The same frame if the host has it in memory. Does not wait for input; for filling page tables around a fault.
+    fn resident(&self, _index: u64) -> Option<P::Frame> {
+        None
+    }
+    /// Its length as the host has it at hand, as a page fault of its own would take it: no file server is asked.
+    fn length_at_hand(&self) -> Result<u64> {
+        Ok(self.attr()?.size)
+    }
 }
 
 /// What [`HostDir::lookup`] found.

@@ -246,6 +246,10 @@ pub trait FileOps<P: Platform>: Send + Sync + fmt::Debug {
     fn size(&self) -> Result<u64> {
         Err(errno!(SPIPE))
     }
+    /// Its length as page faults see it: what is at hand, without asking a file server.
+    fn mapped_size(&self) -> Result<u64> {
+        self.size()
+    }
     /// The first offset from `offset` on that has data, or is a hole; the end counts as a hole.
     fn seek_data(&self, offset: u64, want_hole: bool) -> Result<u64> {
         let size = self.size()?;

@@ -93,7 +93,7 @@ impl<P: Platform> MapSource<P> for FileSource<P> {
     }
 
     fn size(&self) -> u64 {
-        self.file.ops().size().unwrap_or(0)
+        self.file.ops().mapped_size().unwrap_or(0)
     }
 
     fn resident(&self, index: u64) -> Option<P::Frame> {

@@ -1,11 +1,11 @@
 //! Page faults: which frame to show, and with which rights.
 //!
-//! Up to [`AROUND`] pages are filled at once, since a trap costs more than an entry. A private page is copied when somebody else
+//! Up to [`AROUND`] pages are filled at once, or [`AHEAD`], since a trap costs more than an entry. A private page is copied when somebody else
 //! owns it too. Quota is charged before a frame is allocated. Locks: the address space's; no lock while a source is asked.
 //! Hostile input: the address. Sources: Linux mm/memory.c `do_fault`, `wp_page_copy`.
 
 use super::addr::{GuestAddr, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot};
-use super::pages::{Owned, Pages, Slot};
+use super::pages::{LEAF_PAGES, Owned, Pages, Slot};
 use super::source::MapSource;
 use super::space::{AddressSpace, FrameOf, State};
 use super::vma::{Backing, MapFlags, STACK_GUARD, Vma};
@@ -18,11 +18,12 @@ use alloc::vec::Vec;
 
 /// Pages that one fault fills, aligned to as many.
 const AROUND: u64 = 16;
-/// The same, as a length.
-const AROUND_LEN: usize = 16;
+/// The same for a guest that goes on writing to fresh memory in order: those of one node of the tree.
+const AHEAD: u64 = LEAF_PAGES;
+const _: () = assert!(AHEAD <= u64::BITS as u64 && AHEAD % AROUND == 0);
 
 /// log2 of the pages that one of the host's page tables covers, and of the tables that one of the next level does.
-const TABLE_SHIFT: u32 = 9;
+pub(super) const TABLE_SHIFT: u32 = 9;
 
 /// What a guest tried to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,7 +261,7 @@ impl<P: Platform> AddressSpace<P> {
                 },
             },
         };
-        if !P::map(&self.host, &[Mapping { addr, frame, prot }], access == Access::Write) {
+        if !P::map(&self.host, &[Mapping { addr, frame: &frame, prot }], access == Access::Write) {
             // What may be there shows a page that is about to be let go.
             self.zap_page(addr);
             return Ok(FaultOutcome::OutOfMemory);
@@ -305,51 +306,111 @@ impl<P: Platform> AddressSpace<P> {
 
     /// Fills the absent entries beside `addr` with what is in memory already. Its failure is nobody's.
     fn fill_around(&self, area: &Vma<P>, pages: &mut Pages<Slot<P>>, addr: GuestAddr, access: Access) {
-        let Some(block) = block_around(addr).and_then(|block| block.intersect(area.range())) else { return };
-        let mut mappings: Vec<Mapping<FrameOf<P>>> = Vec::new();
-        if mappings.try_reserve_exact(AROUND_LEN).is_err() {
+        let Some(mut block) = block_around(addr, AROUND).and_then(|block| block.intersect(area.range())) else { return };
+        if access == Access::Write {
+            block = self.fill_ahead(area, pages, addr, block);
+        }
+        let (read_only, shown) = (rights_unwritten(area), self.show_around(area, pages, addr, block));
+        let shows_zeros = access == Access::Read && matches!(area.backing, Backing::Anonymous);
+        let mut mappings: Vec<Mapping<'_, FrameOf<P>>> = Vec::new();
+        if mappings.try_reserve_exact(block_len(block)).is_err() {
             return;
         }
-        if access == Access::Write {
-            self.fill_ahead(area, pages, addr, block);
-        }
-        let read_only = rights_unwritten(area);
-        for page in block.pages().filter(|page| *page != addr.page()) {
-            let at = GuestAddr::new(page << PAGE_SHIFT);
-            let shown = match own_frame(pages, page, area.prot) {
-                Some(shown) => Some(shown),
-                None => match area.backing_at(at) {
-                    Backing::Anonymous if access == Access::Read => Some((self.zero.clone(), read_only)),
-                    Backing::Anonymous => None,
-                    backing @ Backing::Source { .. } => {
-                        let resident = Self::backing_frame(&backing, None).ok().flatten();
-                        resident.and_then(|frame| self.show(pages, at, frame).ok()).map(|frame| (frame, read_only))
-                    }
-                },
+        let leaf = pages.leaf(addr.page());
+        for (bit, page) in bits().zip(block.pages()).filter(|(_, page)| *page != addr.page()) {
+            let (frame, prot) = match leaf.as_ref().and_then(|(leaf, _)| leaf.get(page)) {
+                Some(Slot::Own(owned)) => {
+                    (&owned.frame, rights_owned(owned, leaf.as_ref().is_some_and(|leaf| leaf.1), area.prot))
+                }
+                Some(Slot::Shown(frame)) if shown & bit != 0 => (frame, read_only),
+                None if shows_zeros => (&self.zero, read_only),
+                Some(Slot::Shown(_)) | None => continue,
             };
-            mappings.extend(shown.map(|(frame, prot)| Mapping { addr: at, frame, prot }));
+            mappings.push(Mapping { addr: GuestAddr::new(page << PAGE_SHIFT), frame, prot });
         }
         if !mappings.is_empty() {
             P::map(&self.host, &mappings, false);
         }
     }
 
-    /// Allocates the zero pages behind `addr` in its block when a guest seems to write through them in order.
-    fn fill_ahead(&self, area: &Vma<P>, pages: &mut Pages<Slot<P>>, addr: GuestAddr, block: PageRange) {
-        let page = addr.page();
-        let in_order = page.checked_sub(1).and_then(|before| pages.get(before)).and_then(Slot::own).is_some();
-        if !in_order || area.is_shared() || !matches!(area.backing, Backing::Anonymous) {
-            return;
+    /// Holds on to the pages of `area`'s source that are in memory, in the places of `block` that are not the guest's own; says by
+    /// [`bits`] which those are.
+    fn show_around(&self, area: &Vma<P>, pages: &mut Pages<Slot<P>>, addr: GuestAddr, block: PageRange) -> u64 {
+        let Backing::Source { source, index } = area.backing_at(block.start()) else { return 0 };
+        let size = source.size();
+        let mut shown = 0;
+        let mut new: Vec<(u64, P::Frame)> = Vec::new();
+        if new.try_reserve_exact(block_len(block)).is_err() {
+            return 0;
         }
-        for ahead in block.pages().filter(|ahead| *ahead > page) {
-            let Ok(slot) = pages.slot(ahead, &self.quota) else { return };
-            if slot.is_some() {
-                return;
+        let leaf = pages.leaf(addr.page());
+        for ((bit, page), index) in bits().zip(block.pages()).zip(index..) {
+            let held = match leaf.as_ref().and_then(|(leaf, _)| leaf.get(page)) {
+                Some(Slot::Own(_)) => continue,
+                Some(Slot::Shown(held)) => Some(held),
+                None => None,
+            };
+            if page == addr.page() || index.checked_mul(PAGE_SIZE).is_none_or(|start| start >= size) {
+                continue;
             }
-            let Ok(zeroed) = Owned::zeroed(&self.quota) else { return };
-            *slot = Some(Slot::Own(zeroed));
+            match source.resident(index) {
+                Some(frame) if held.is_some_and(|held| held.same(&frame)) => shown |= bit,
+                Some(frame) => new.push((bit, frame)),
+                None => {}
+            }
         }
+        if new.is_empty() {
+            return shown;
+        }
+        // Only now: this copies nodes that a child shares.
+        let Ok(slots) = pages.run(block.pages(), &self.quota) else { return shown };
+        let mut new = new.into_iter().peekable();
+        for ((bit, page), slot) in bits().zip(block.pages()).zip(slots) {
+            let Some((_, frame)) = new.next_if(|(at, _)| *at == bit) else { continue };
+            if slot.is_some() {
+                // See `show`.
+                self.zap_page(GuestAddr::new(page << PAGE_SHIFT));
+            }
+            *slot = Some(Slot::Shown(frame));
+            shown |= bit;
+        }
+        shown
     }
+
+    /// Allocates zero pages behind `addr` when a guest seems to write through them in order: to the end of its block, and of a longer
+    /// one when it has written a block's worth already. Gives the block.
+    ///
+    /// So what a guest is charged and did not touch is less than [`AHEAD`] pages for each such run of at least [`AROUND`].
+    fn fill_ahead(&self, area: &Vma<P>, pages: &mut Pages<Slot<P>>, addr: GuestAddr, block: PageRange) -> PageRange {
+        let page = addr.page();
+        let is_own = |pages: &Pages<Slot<P>>, before: u64| {
+            page.checked_sub(before).and_then(|page| pages.get(page)).and_then(Slot::own).is_some()
+        };
+        if area.is_shared() || !matches!(area.backing, Backing::Anonymous) || !is_own(pages, 1) {
+            return block;
+        }
+        let longer = block_around(addr, AHEAD).and_then(|block| block.intersect(area.range()));
+        let block = longer.filter(|_| is_own(pages, AROUND)).unwrap_or(block);
+        let ahead = page.saturating_add(1)..block.pages().end;
+        if ahead.is_empty() {
+            return block;
+        }
+        // Without memory for a node, what is there is shown.
+        let slots = pages.run(ahead, &self.quota).unwrap_or_default();
+        let empty = slots.iter().take_while(|slot| slot.is_none()).count();
+        Owned::zeroed_run(slots.get_mut(..empty).unwrap_or_default(), &self.quota);
+        block
+    }
+}
+
+/// One bit for each page of a block, in order.
+fn bits() -> impl Iterator<Item = u64> {
+    (0..u64::BITS).map(|bit| 1u64.rotate_left(bit))
+}
+
+/// Pages of a block.
+fn block_len(block: PageRange) -> usize {
+    usize::try_from(block.count()).unwrap_or_default()
 }
 
 /// With which rights a page of `area` is shown that is not the guest's own, until it writes.
@@ -362,16 +423,19 @@ fn rights_unwritten<P: Platform>(area: &Vma<P>) -> Prot {
 
 /// The guest's own page at `page` and with which of `prot` it may be shown: all if nobody else owns it, else not for writing.
 fn own_frame<P: Platform>(pages: &mut Pages<Slot<P>>, page: u64, prot: Prot) -> Option<(FrameOf<P>, Prot)> {
-    if let Some(owned) = pages.get_sole(page).and_then(Slot::own).filter(|owned| owned.is_unique()) {
-        return Some((owned.frame.clone(), prot));
-    }
-    let owned = pages.get(page).and_then(Slot::own)?;
-    Some((owned.frame.clone(), prot.difference(Prot::WRITE)))
+    let (leaf, is_sole) = pages.leaf(page)?;
+    let owned = leaf.get(page).and_then(Slot::own)?;
+    Some((owned.frame.clone(), rights_owned(owned, is_sole, prot)))
 }
 
-/// The [`AROUND`] pages, aligned, that `addr` is in.
-fn block_around(addr: GuestAddr) -> Option<PageRange> {
-    let bytes = AROUND.saturating_mul(PAGE_SIZE);
+/// With which rights `owned` is shown: for writing only if no other space has it, by a node of the tree or by itself.
+fn rights_owned<P: Platform>(owned: &Owned<P>, is_sole: bool, prot: Prot) -> Prot {
+    if is_sole && owned.is_unique() { prot } else { prot.difference(Prot::WRITE) }
+}
+
+/// The `count` pages, aligned to as many, that `addr` is in.
+fn block_around(addr: GuestAddr, count: u64) -> Option<PageRange> {
+    let bytes = count.saturating_mul(PAGE_SIZE);
     let start = GuestAddr::new(addr.get() & !bytes.saturating_sub(1));
     PageRange::between(start, start.plus(bytes).ok()?)
 }

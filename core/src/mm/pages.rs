@@ -12,9 +12,12 @@ use crate::quota::{Charge, Quota};
 use alloc::sync::Arc;
 use core::fmt;
 use core::ops::Range;
+use core::sync::atomic::{Ordering, fence};
 
 const BITS: u32 = 6;
 const FAN: usize = 1 << BITS;
+/// Pages of one leaf, which begins at a multiple of that.
+pub(super) const LEAF_PAGES: u64 = FAN as u64;
 /// Levels of inner nodes above the leaves: 6 * 6 bits are the 2^36 pages of a 48-bit space.
 const TOP: u32 = 5;
 /// The first page number that does not fit.
@@ -50,6 +53,18 @@ impl<P: Frames> Owned<P> {
         let charge = quota.charge(OWNED_BYTES)?;
         let frame = P::zeroed_frame().ok_or(errno!(NOMEM, "the host has no memory"))?;
         Ok(Self(Arc::new(OwnedPage { frame, _charge: charge })))
+    }
+
+    /// Puts pages of zeros into `slots`, which are empty, from the front and charged first: as many as there is memory for.
+    pub(super) fn zeroed_run(slots: &mut [Option<Slot<P>>], quota: &Arc<Quota>) {
+        let Ok(mut charge) = quota.charge(OWNED_BYTES.saturating_mul(slots.len() as u64)) else { return };
+        let count = slots.len();
+        let mut slots = slots.iter_mut();
+        P::zeroed_frames(count, |frame| {
+            if let (Some(slot), Some(charge)) = (slots.next(), charge.part(OWNED_BYTES)) {
+                *slot = Some(Slot::Own(Self(Arc::new(OwnedPage { frame, _charge: charge }))));
+            }
+        });
     }
 
     /// A copy of `from`, charged first.
@@ -190,17 +205,26 @@ impl<V: Clone> Pages<V> {
         }
     }
 
-    /// What is at `page`, if it is reached through nodes that nobody shares.
-    pub(super) fn get_sole(&mut self, page: u64) -> Option<&V> {
+    /// The leaf that `page` is in, and whether it is reached through nodes that nobody shares.
+    ///
+    /// It takes the tree for itself, so that nobody can come to share a node that is found to be sole.
+    pub(super) fn leaf(&mut self, page: u64) -> Option<(Leaf<'_, V>, bool)> {
         if page >= LIMIT {
             return None;
         }
-        let mut node = Arc::get_mut(self.root.as_mut()?)?;
+        let mut node = self.root.as_ref()?;
         let mut level = TOP;
+        let mut is_sole = true;
         loop {
-            match &mut node.slots {
-                Slots::Inner(slots) => node = Arc::get_mut(slots.get_mut(place(page, level))?.as_mut()?)?,
-                Slots::Leaf(slots) => return slots.get(place(page, 0))?.as_ref(),
+            // Nodes have no weak references.
+            is_sole &= Arc::strong_count(node) == 1;
+            match &node.slots {
+                Slots::Inner(slots) => node = slots.get(place(page, level))?.as_ref()?,
+                Slots::Leaf(slots) => {
+                    // What the last other owner did to the pages comes before what is done to them now.
+                    fence(Ordering::Acquire);
+                    return Some((Leaf { first: page.saturating_sub(place(page, 0) as u64), slots }, is_sole));
+                }
             }
             level = level.saturating_sub(1);
         }
@@ -214,7 +238,23 @@ impl<V: Clone> Pages<V> {
         if page >= LIMIT {
             return Err(errno!(NOMEM, "past the last page"));
         }
-        slot_below(&mut self.root, TOP, page, quota)
+        let slots = leaf_below(&mut self.root, TOP, page, quota)?;
+        slots.get_mut(place(page, 0)).ok_or(errno!(NOMEM, "no such slot"))
+    }
+
+    /// The places for the pages of `range` from its start on to the end of the leaf that this is in, as [`Self::slot`] gives one.
+    ///
+    /// # Errors
+    /// As [`Self::slot`].
+    pub(super) fn run(&mut self, range: Range<u64>, quota: &Arc<Quota>) -> Result<&mut [Option<V>]> {
+        if range.start >= LIMIT {
+            return Err(errno!(NOMEM, "past the last page"));
+        }
+        let count = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(FAN);
+        let slots = leaf_below(&mut self.root, TOP, range.start, quota)?;
+        let run = slots.get_mut(place(range.start, 0)..).unwrap_or_default();
+        let count = count.min(run.len());
+        Ok(run.get_mut(..count).unwrap_or_default())
     }
 
     /// The first page at or after `from` and before `end` that is present.
@@ -229,12 +269,26 @@ impl<V: Clone> Pages<V> {
     }
 }
 
-fn slot_below<'a, V: Clone>(
+/// Pages beside each other, from `first` on.
+pub(super) struct Leaf<'a, V> {
+    first: u64,
+    slots: &'a [Option<V>; FAN],
+}
+
+impl<'a, V> Leaf<'a, V> {
+    /// What is at `page`, if that is one of them.
+    pub(super) fn get(&self, page: u64) -> Option<&'a V> {
+        let index = usize::try_from(page.checked_sub(self.first)?).ok()?;
+        self.slots.get(index)?.as_ref()
+    }
+}
+
+fn leaf_below<'a, V: Clone>(
     place_of_node: &'a mut Option<Arc<Node<V>>>,
     level: u32,
     page: u64,
     quota: &Arc<Quota>,
-) -> Result<&'a mut Option<V>> {
+) -> Result<&'a mut [Option<V>; FAN]> {
     let node = match place_of_node {
         Some(node) => node,
         None => place_of_node.insert(Node::empty(level, quota)?),
@@ -242,9 +296,9 @@ fn slot_below<'a, V: Clone>(
     match &mut Node::own(node, || quota.charge(node_bytes::<V>()).map(Some))?.slots {
         Slots::Inner(slots) => {
             let below = slots.get_mut(place(page, level)).ok_or(errno!(NOMEM, "no such slot"))?;
-            slot_below(below, level.saturating_sub(1), page, quota)
+            leaf_below(below, level.saturating_sub(1), page, quota)
         }
-        Slots::Leaf(slots) => slots.get_mut(place(page, 0)).ok_or(errno!(NOMEM, "no such slot")),
+        Slots::Leaf(slots) => Ok(slots),
     }
 }
 
@@ -357,16 +411,18 @@ mod tests {
         let quota = Quota::new(1 << 20);
         let mut tree = filled(&quota, &[1, 2, 1 << 20]);
         let before = quota.used();
-        assert_eq!(tree.get_sole(2), Some(&2));
+        let sole =
+            |tree: &mut Pages<u64>, page| tree.leaf(page).is_some_and(|(leaf, is_sole)| is_sole && leaf.get(page).is_some());
+        assert!(sole(&mut tree, 2));
         let copy = tree.clone();
         assert_eq!(quota.used(), before);
-        assert_eq!(tree.get_sole(2), None);
+        assert!(!sole(&mut tree, 2));
         *tree.slot(2, &quota).expect("quota") = None;
         assert_eq!(quota.used(), before + 6 * node_bytes::<u64>());
         assert_eq!(all(&tree), [1, 1 << 20]);
         assert_eq!(all(&copy), [1, 2, 1 << 20]);
-        assert_eq!(tree.get_sole(1), Some(&1));
-        assert_eq!(tree.get_sole(1 << 20), None);
+        assert!(sole(&mut tree, 1));
+        assert!(!sole(&mut tree, 1 << 20));
     }
 
     #[test]

@@ -7,8 +7,8 @@
 //! share it copy-on-write. Locks: `state`, then those of sources that do not sleep; a source that may sleep is asked without it.
 //! Sources: mmap(2), fork(2), brk(2); Linux mm/memory.c.
 
-use super::addr::{GUEST_END, GUEST_START, GuestAddr, PAGE_BYTES, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot};
-use super::fault::Missing;
+use super::addr::{GUEST_END, GuestAddr, PAGE_BYTES, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot};
+use super::fault::{Missing, TABLE_SHIFT};
 use super::pages::{Pages, Slot};
 use super::vma::{Backing, MapFlags, VmaTree};
 use crate::errno;
@@ -25,6 +25,8 @@ const SPACE_BYTES: u64 = 4 * PAGE_SIZE;
 const STACK_ROOM: u64 = 256 << 20;
 /// The mapping area's top moves by up to this many pages. Linux: `mmap_rnd_bits`.
 const RANDOM_PAGES: u64 = 1 << 28;
+/// Page tables that are no further apart are emptied together.
+const TABLES_TOGETHER: u64 = 64;
 /// How far a stack may grow until somebody says otherwise. Linux: `RLIMIT_STACK`, by default.
 const STACK_LIMIT: u64 = 8 << 20;
 
@@ -165,7 +167,7 @@ impl<P: Platform> AddressSpace<P> {
         }
         // Entries that let the parent write to what is shared now must go before anybody can run.
         if !state.pages.is_empty() {
-            self.zap(&mut state, PageRange::between(GuestAddr::new(GUEST_START), GuestAddr::new(GUEST_END)));
+            zap_all::<P>(&self.host, &mut state);
         }
         Ok(child)
     }
@@ -338,7 +340,22 @@ impl<P: Platform> AddressSpace<P> {
 impl<P: Platform> Drop for AddressSpace<P> {
     /// Entries go before the frames that they show.
     fn drop(&mut self) {
-        P::unmap(&self.host, GuestAddr::new(GUEST_START), GuestAddr::new(GUEST_END));
+        zap_all::<P>(&self.host, self.state.get_mut());
+    }
+}
+
+/// Takes all page-table entries away: where there are tables, since a host walks a range of nothing, too.
+fn zap_all<P: Platform>(host: &P::Space, state: &mut State<P>) {
+    let region = |table: u64| GuestAddr::new(table << TABLE_SHIFT << PAGE_SHIFT);
+    let end = GUEST_END >> PAGE_SHIFT >> TABLE_SHIFT;
+    let mut from = 0;
+    while let Some((first, _)) = state.tables.next(from, end) {
+        let mut last = first;
+        while let Some((next, _)) = state.tables.next(last.saturating_add(1), last.saturating_add(TABLES_TOGETHER).min(end)) {
+            last = next;
+        }
+        from = last.saturating_add(1);
+        P::unmap(host, region(first), region(from));
     }
 }
 

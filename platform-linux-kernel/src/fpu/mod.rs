@@ -9,7 +9,11 @@
 
 mod xsave;
 
-use crate::sys;
+use crate::host::LinuxKernel;
+use crate::{carrier, sys};
+use litebox_core::error::Result;
+use litebox_core::mm::{GuestAddr, user};
+use litebox_shim_linux::signal::FPU_SOFTWARE_BYTES;
 pub(crate) use xsave::find_components;
 
 /// The protection keys' component of an XSAVE image.
@@ -17,11 +21,9 @@ const PKRU: u64 = 1 << 9;
 
 /// The current task's state.
 fn state() -> *mut sys::fpstate {
-    // SAFETY: `current` is valid for ever on its own CPU.
-    let current = unsafe { sys::get_current() };
     // SAFETY: The area behind the current task is its FPU state (arch/x86/include/asm/processor.h, x86_task_fpu), whose pointer is
     // set at the task's creation and changed by the task itself only (dynamic features).
-    unsafe { (*sys::litebox_task_fpu(current)).fpstate }
+    unsafe { (*sys::litebox_task_fpu(carrier::task())).fpstate }
 }
 
 /// The components that the current task's ring 3 may use.
@@ -37,14 +39,15 @@ pub(crate) fn standard_bytes() -> usize {
     (bytes as usize).max(xsave::BYTES_MIN)
 }
 
-/// Runs `edit` on the memory image of the current task's registers, which are loaded from it before ring 3.
+/// Runs `edit` on the memory image of the current task's registers, which are loaded from it before ring 3. It may sleep and fault:
+/// until ring 3 nobody else writes the image, since the registers are not the task's any more.
 fn with_image<R>(edit: impl FnOnce(&mut [u8]) -> R) -> R {
     // SAFETY: Task context, preemptible, not nested: the module never uses the FPU otherwise. No register is used in between.
     unsafe { sys::kernel_fpu_begin_mask(0) };
     // SAFETY: Pairs with the above.
     unsafe { sys::kernel_fpu_end() };
     // SAFETY: As in `state`.
-    let fpu = unsafe { sys::litebox_task_fpu(sys::get_current()) };
+    let fpu = unsafe { sys::litebox_task_fpu(carrier::task()) };
     // SAFETY: Ours alone: the context switch writes it only while the registers are live, which they are not any more.
     unsafe { (*fpu).last_cpu = u32::MAX };
     let state = state();
@@ -60,16 +63,31 @@ pub(crate) fn reset() {
     with_image(xsave::reset);
 }
 
-/// Writes the registers to `dst` in standard format.
-pub(crate) fn read(dst: &mut [u8]) {
+/// Writes the registers to the guest's memory at `at`, in standard format with `software` as the bytes that are software's.
+///
+/// # Errors
+/// FAULT.
+pub(crate) fn save(at: GuestAddr, software: &[u8; FPU_SOFTWARE_BYTES]) -> Result<()> {
     let features = features();
-    with_image(|image| xsave::export(image, features, dst));
+    with_image(|image| {
+        xsave::export(image, features, software, |offset, bytes| user::write_all::<LinuxKernel>(at.plus(offset)?, bytes))
+    })
 }
 
-/// Loads the registers from an image in standard format. False, changing nothing, if the processor would refuse it.
-pub(crate) fn write(src: &[u8]) -> bool {
+/// Loads the registers from an image in standard format in the guest's memory at `at`.
+///
+/// # Errors
+/// FAULT: it cannot be read, or the processor would refuse it; the registers are in their initial state then.
+pub(crate) fn load(at: GuestAddr) -> Result<()> {
     let features = features();
-    with_image(|image| xsave::import(src, features, image))
+    with_image(|image| {
+        let loaded =
+            xsave::import(features, image, |offset, bytes| user::read_exact::<LinuxKernel>(at.plus(offset)?, bytes));
+        if loaded.is_err() {
+            xsave::reset(image);
+        }
+        loaded
+    })
 }
 
 /// The x87 status word and control word.

@@ -8,6 +8,8 @@
 use core::arch::x86_64::__cpuid_count;
 use core::ops::Range;
 use kernel::sync::SetOnce;
+use litebox_core::errno;
+use litebox_core::error::Result;
 
 /// The legacy area and the header: every image has them.
 pub(super) const BYTES_MIN: usize = LEGACY + HEADER;
@@ -25,11 +27,15 @@ const CONTROL_RESET: u16 = 0x37f;
 const X87_WORDS: Range<usize> = 0..MXCSR;
 const X87_REGISTERS: Range<usize> = 32..160;
 const XMM: Range<usize> = 160..416;
+/// What the processor leaves to software.
+const SOFTWARE: usize = 464;
 const XSTATE_BV: usize = LEGACY;
 const XCOMP_BV: usize = LEGACY + 8;
 /// The two components of the legacy area.
 const X87: u64 = 1;
 const SSE: u64 = 2;
+/// What a component in its initial state is written as.
+static ZEROS: [u8; 512] = [0; 512];
 /// XCOMP_BV's bit for the compacted format.
 const COMPACTED: u64 = 1 << 63;
 /// The components beyond the legacy area that have numbers.
@@ -59,20 +65,24 @@ pub(crate) fn find_components() {
 
 /// The bytes of each component of `features` in an image with this XCOMP_BV and in standard format.
 fn components(compacted: u64, features: u64) -> impl Iterator<Item = (u64, Range<usize>, Range<usize>)> {
+    let is_compacted = compacted & COMPACTED != 0;
+    // Of a compacted image, all that it has count: one lies behind another.
+    let mut left = if is_compacted { compacted & !COMPACTED } else { features } & !(X87 | SSE);
     let mut next = BYTES_MIN;
-    let all = COMPONENTS.as_ref().map_or(&[][..], |all| &all[..]);
-    all.iter().enumerate().skip(NUMBERS.start).filter_map(move |(number, component)| {
-        let bit = 1 << number;
+    core::iter::from_fn(move || loop {
+        let number = left.trailing_zeros();
+        let component = COMPONENTS.as_ref()?.get(number as usize)?;
+        let bit = 1_u64 << number;
+        left &= !bit;
         let mut at = component.standard;
-        if compacted & COMPACTED != 0 {
-            if compacted & bit == 0 {
-                return None;
-            }
+        if is_compacted {
             at = if component.aligned { next.next_multiple_of(64) } else { next };
             next = at.saturating_add(component.bytes);
         }
-        let range = |start: usize| start..start.saturating_add(component.bytes);
-        (features & bit != 0).then(|| (bit, range(at), range(component.standard)))
+        if features & bit != 0 {
+            let range = |start: usize| start..start.saturating_add(component.bytes);
+            return Some((bit, range(at), range(component.standard)));
+        }
     })
 }
 
@@ -111,51 +121,70 @@ pub(super) fn reset(image: &mut [u8]) {
     put(image, MXCSR, &MXCSR_RESET.to_le_bytes());
 }
 
-/// Writes `image`'s components of `features` to `dst`, which is in standard format and as long as they need.
-pub(super) fn export(image: &[u8], features: u64, dst: &mut [u8]) {
-    dst.fill(0);
+/// Gives `image`'s components of `features` to `write`, in standard format, each with its offset; as XSAVE does, zeros for those in
+/// their initial state. `software` are the bytes of the legacy area that are software's.
+pub(super) fn export(
+    image: &[u8],
+    features: u64,
+    software: &[u8],
+    mut write: impl FnMut(u64, &[u8]) -> Result<()>,
+) -> Result<()> {
     let present = word(image, XSTATE_BV) & features;
+    let mut head = [0; BYTES_MIN];
     if present & X87 != 0 {
-        copy(image, X87_WORDS, dst, X87_WORDS);
-        copy(image, X87_REGISTERS, dst, X87_REGISTERS);
+        copy(image, X87_WORDS, &mut head, X87_WORDS);
+        copy(image, X87_REGISTERS, &mut head, X87_REGISTERS);
     } else {
-        put(dst, 0, &CONTROL_RESET.to_le_bytes());
+        put(&mut head, 0, &CONTROL_RESET.to_le_bytes());
     }
-    copy(image, MXCSR..X87_REGISTERS.start, dst, MXCSR..X87_REGISTERS.start);
+    copy(image, MXCSR..X87_REGISTERS.start, &mut head, MXCSR..X87_REGISTERS.start);
     if present & SSE != 0 {
-        copy(image, XMM, dst, XMM);
+        copy(image, XMM, &mut head, XMM);
     }
-    set_word(dst, XSTATE_BV, present);
+    put(&mut head, SOFTWARE, software);
+    set_word(&mut head, XSTATE_BV, present);
+    write(0, &head)?;
     for (bit, from, to) in components(word(image, XCOMP_BV), features) {
-        if present & bit != 0 {
-            copy(image, from, dst, to);
+        if let Some(bytes) = image.get(from).filter(|_| present & bit != 0) {
+            write(to.start as u64, bytes)?;
+            continue;
+        }
+        for at in to.clone().step_by(ZEROS.len()) {
+            write(at as u64, ZEROS.get(..to.end.saturating_sub(at)).unwrap_or(&ZEROS))?;
         }
     }
+    Ok(())
 }
 
-/// Makes `src`, in standard format, the contents of `image`. False, changing nothing, for one that XRSTOR would refuse.
-pub(super) fn import(src: &[u8], features: u64, image: &mut [u8]) -> bool {
-    let present = word(src, XSTATE_BV);
-    let reserved_is_zero = src.get(XCOMP_BV..BYTES_MIN).is_some_and(|rest| rest.iter().all(|byte| *byte == 0));
+/// Makes an image in standard format, parts of which `read` gives by offset, the contents of `image`.
+///
+/// # Errors
+/// FAULT: XRSTOR would refuse it. Those of `read`. `image` is to be reset then.
+pub(super) fn import(features: u64, image: &mut [u8], mut read: impl FnMut(u64, &mut [u8]) -> Result<()>) -> Result<()> {
+    // Looked at and used from a copy: the guest may change its memory meanwhile.
+    let mut head = [0; BYTES_MIN];
+    read(0, &mut head)?;
+    let present = word(&head, XSTATE_BV);
+    let reserved_is_zero = (XCOMP_BV..BYTES_MIN).step_by(8).all(|at| word(&head, at) == 0);
     let known = match half_word(image, MXCSR_MASK) {
         0 => MXCSR_MASK_DEFAULT,
         mask => mask,
     };
-    if present & !features != 0 || !reserved_is_zero || half_word(src, MXCSR) & !known != 0 {
-        return false;
+    if present & !features != 0 || !reserved_is_zero || half_word(&head, MXCSR) & !known != 0 {
+        return Err(errno!(FAULT, "a floating-point state that the processor refuses"));
     }
-    copy(src, X87_WORDS, image, X87_WORDS);
-    put(image, MXCSR, &half_word(src, MXCSR).to_le_bytes());
-    copy(src, X87_REGISTERS.start..XMM.end, image, X87_REGISTERS.start..XMM.end);
+    copy(&head, X87_WORDS, image, X87_WORDS);
+    put(image, MXCSR, &half_word(&head, MXCSR).to_le_bytes());
+    copy(&head, X87_REGISTERS.start..XMM.end, image, X87_REGISTERS.start..XMM.end);
     for (bit, to, from) in components(word(image, XCOMP_BV), features) {
-        if present & bit != 0 {
-            copy(src, from, image, to);
+        if let Some(bytes) = image.get_mut(to).filter(|_| present & bit != 0) {
+            read(from.start as u64, bytes)?;
         }
     }
     // What ring 3 has no say in stays: supervisor components are present or not as they were.
     let kept = word(image, XSTATE_BV) & !features;
     set_word(image, XSTATE_BV, kept | present);
-    true
+    Ok(())
 }
 
 /// The x87 status word and control word.

@@ -6,7 +6,9 @@ use crate::carrier::Handle;
 use crate::{fpu, vdso};
 use alloc::sync::Arc;
 use core::arch::x86_64::__cpuid_count;
-use litebox_shim_linux::signal::Cpu;
+use litebox_core::error::Result;
+use litebox_core::mm::GuestAddr;
+use litebox_shim_linux::signal::{Cpu, FPU_SOFTWARE_BYTES};
 use litebox_shim_linux::vdso::Vdso;
 
 impl Cpu for LinuxKernel {
@@ -24,18 +26,16 @@ impl Cpu for LinuxKernel {
         fpu::features()
     }
 
-    fn read_fpu(dst: &mut [u8]) {
-        fpu::read(dst);
+    fn save_fpu(at: GuestAddr, software: &[u8; FPU_SOFTWARE_BYTES]) -> Result<()> {
+        fpu::save(at, software)
     }
 
-    fn write_fpu(src: Option<&[u8]>) -> bool {
-        match src {
-            Some(src) => fpu::write(src),
-            None => {
-                fpu::reset();
-                true
-            }
-        }
+    fn load_fpu(at: GuestAddr) -> Result<()> {
+        fpu::load(at)
+    }
+
+    fn reset_fpu() {
+        fpu::reset();
     }
 
     fn fs_base() -> u64 {

@@ -407,9 +407,7 @@ impl HostFile<LinuxKernel> for HostOpen {
 
     fn page(&self, index: u64) -> Result<Frame> {
         let start = index.checked_mul(PAGE_SIZE_U64).ok_or(errno!(FAULT, "past the end of the file"))?;
-        // SAFETY: The inode is alive as its file is; the size is one word, which may change at any time.
-        let size = unsafe { (&raw const (*(*self.open.as_ptr()).f_inode).i_size).read_volatile() };
-        if i64::try_from(start).map_or(true, |start| start >= size) {
+        if start >= self.length_at_hand()? {
             return Err(errno!(FAULT, "past the end of the file"));
         }
         let index = usize::try_from(index).map_err(|_big| errno!(INVAL))?;
@@ -425,5 +423,19 @@ impl HostFile<LinuxKernel> for HostOpen {
         let page = NonNull::new(page).ok_or(errno!(IO, "the host gave no page"))?;
         // SAFETY: It comes with a reference; what a CPU reads and writes files through is normal memory.
         Ok(unsafe { Frame::of_file(page) })
+    }
+
+    fn resident(&self, index: u64) -> Option<Frame> {
+        let (Cache::OfFiles(mapping, _) | Cache::OfMemory(mapping)) = self.open.cache().ok()?;
+        // SAFETY: The cache is alive as the file is; a look-up of what is there neither reads nor sleeps.
+        let page = unsafe { sys::litebox_resident_page(mapping, usize::try_from(index).ok()?) };
+        // SAFETY: As in `page`.
+        NonNull::new(page).map(|page| unsafe { Frame::of_file(page) })
+    }
+
+    fn length_at_hand(&self) -> Result<u64> {
+        // SAFETY: The inode is alive as its file is; the size is one word, which may change at any time.
+        let size = unsafe { (&raw const (*(*self.open.as_ptr()).f_inode).i_size).read_volatile() };
+        Ok(u64::try_from(size).unwrap_or_default())
     }
 }

@@ -44,21 +44,23 @@ impl Frames for LinuxKernel {
         Frame::zeroed()
     }
 
+    fn zeroed_frames(count: usize, take: impl FnMut(Frame)) {
+        Frame::zeroed_run(count, take);
+    }
+
     fn new_space() -> Option<Space> {
         Space::new().ok()
     }
 
-    fn map(space: &Space, mappings: &[Mapping<Frame>], replace: bool) -> bool {
+    fn map(space: &Space, mappings: &[Mapping<'_, Frame>], replace: bool) -> bool {
         let (Some(first), Some(last)) = (mappings.first(), mappings.last()) else { return true };
         if replace {
             // Other processors may hold what was there; they must not go on reading it.
             Self::unmap(space, first.addr, GuestAddr::new(last.addr.get().saturating_add(PAGE_SIZE)));
         }
         // On x86-64, usize has the 64 bits of a guest address.
-        space.insert(first.addr.get() as usize, last.addr.get() as usize, replace, &|addr| {
-            let at = mappings.binary_search_by_key(&addr, |mapping| mapping.addr.get() as usize).ok()?;
-            mappings.get(at).map(|mapping| (&mapping.frame, mapping.prot.into()))
-        })
+        let (from, to) = (first.addr.get() as usize, last.addr.get() as usize);
+        space.insert(from, to, replace, mappings.iter().map(|mapping| (mapping.addr.get() as usize, mapping.frame, mapping.prot.into())))
     }
 
     fn unmap(space: &Space, start: GuestAddr, end: GuestAddr) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! Page frames: counted handles over the kernel's own page reference.
 //!
-//! Invariants: a handle owns one reference, of an order-0 page that this module allocated or of a page in a file's page cache;
+//! Invariants: a handle owns one reference, of an order-0 page that this module allocated (of a run that was split into such, too) or of
+//! a page in a file's page cache;
 //! page-table entries own none, so whoever shows a frame to a guest keeps a handle until the entry is zapped. What the module
 //! allocates is charged to the memory cgroup of the carrier that asked.
 //! Guests write to a frame at any moment: contents are copied as bytes and never borrowed.
@@ -11,6 +12,9 @@ use core::ptr::NonNull;
 
 /// Bytes in a frame.
 pub(crate) const SIZE: usize = sys::PAGE_SIZE;
+
+/// The largest run that is allocated at once: 64 pages.
+const ORDER_MAX: u32 = 6;
 
 /// A counted reference to one page frame.
 #[derive(Debug)]
@@ -27,6 +31,24 @@ impl Frame {
         // SAFETY: Task context; order 0.
         let page = unsafe { sys::litebox_alloc_pages(sys::GFP_KERNEL_ACCOUNT | sys::__GFP_ZERO, 0) };
         NonNull::new(page).map(Self)
+    }
+
+    /// Gives up to `count` frames filled with zeros to `take`: in runs, which cost the allocator less, as long as it has some without
+    /// an effort. May sleep.
+    pub(crate) fn zeroed_run(count: usize, mut take: impl FnMut(Self)) {
+        let mut left = count;
+        while let Some(order) = left.checked_ilog2().map(|order| order.min(ORDER_MAX)).filter(|order| *order > 0) {
+            // SAFETY: Task context.
+            let Some(first) = NonNull::new(unsafe { sys::alloc_pages_noprof(sys::GFP_RUN_OF_ZEROS, order) }) else { break };
+            // SAFETY: A run of this order that nobody else knows, and no compound page.
+            unsafe { sys::split_page(first.as_ptr(), order) };
+            for at in 0..1 << order {
+                // SAFETY: The run's pages lie side by side; each has a reference of its own now.
+                take(Self(unsafe { first.add(at) }));
+            }
+            left -= 1 << order;
+        }
+        (0..left).map_while(|_| Self::zeroed()).for_each(take);
     }
 
     /// Takes over a reference to a page of a file's page cache. The cache has one of its own, so it is not unique while it is there.

@@ -14,6 +14,7 @@ use crate::bases::USER_END;
 use crate::carrier;
 use crate::sys;
 use core::ffi::c_void;
+use core::iter::Peekable;
 use core::ptr::NonNull;
 use kernel::fs::File;
 use kernel::prelude::*;
@@ -59,13 +60,22 @@ pub(crate) struct Space {
 }
 
 /// What `set_entry` is given for each page-table slot.
-struct Batch<'a> {
-    lookup: Lookup<'a>,
+struct Batch<I: Iterator> {
+    /// What is still to be set, ascending.
+    entries: Peekable<I>,
+    /// The page-table bits of the last rights that were asked for: there are seldom others.
+    last: Option<(Rights, sys::pgprot_t)>,
     replace: bool,
 }
 
-/// What belongs at an address, for `Space::insert`.
-pub(crate) type Lookup<'a> = &'a dyn Fn(usize) -> Option<(&'a Frame, Rights)>;
+impl<I: Iterator> Batch<I> {
+    fn protection(&mut self, rights: Rights) -> sys::pgprot_t {
+        match self.last {
+            Some((last, protection)) if last == rights => protection,
+            _ => self.last.insert((rights, rights.protection())).1,
+        }
+    }
+}
 
 impl core::fmt::Debug for Space {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -108,23 +118,24 @@ impl Space {
         if at == START { Ok(()) } else { Err(Error::from_errno(at as i32)) }
     }
 
-    /// Sets the entries from page `first` to `last` that `lookup` knows, in the current task's page tables: absent ones only, or
-    /// all if `replace`.
+    /// Sets `entries`, ascending and from page `first` to `last`, in the current task's page tables: absent ones only, or all if
+    /// `replace`.
     ///
     /// False if the host has no memory for a table. The caller holds the address space's lock and keeps the frames.
-    pub(crate) fn insert<'a>(&self, first: usize, last: usize, replace: bool, lookup: Lookup<'a>) -> bool {
+    pub(crate) fn insert<'a, I>(&self, first: usize, last: usize, replace: bool, entries: I) -> bool
+    where
+        I: Iterator<Item = (usize, &'a Frame, Rights)>,
+    {
         let length = last.saturating_sub(first).saturating_add(super::frame::SIZE);
-        let mut batch = Batch { lookup, replace };
-        // SAFETY: May be asked anywhere.
-        let current = unsafe { sys::get_current() };
+        let mut batch = Batch { entries: entries.peekable(), last: None, replace };
         // SAFETY: A carrier has a user mm, and keeps it while it runs.
-        let mm = unsafe { (*current).mm };
+        let mm = unsafe { (*carrier::task()).mm };
         // SAFETY:
         // - The range lies in our mapping of this mm: entries come from a fault or from the address space below USER_END, and the
         //   mapping is there for the carrier's life. The mapping cannot go meanwhile: faults hold the VMA, and only this
         //   task unmaps.
-        // - `set_entry` expects a `Batch`, which outlives this synchronous call.
-        unsafe { sys::apply_to_page_range(mm, first, length, Some(set_entry), (&raw mut batch).cast()) == 0 }
+        // - `set_entry` expects a `Batch` of these entries, which outlives this synchronous call.
+        unsafe { sys::apply_to_page_range(mm, first, length, Some(set_entry::<'a, I>), (&raw mut batch).cast()) == 0 }
     }
 
     /// Removes every entry in the range, in every mm that maps this address space; no processor can use one afterwards.
@@ -147,17 +158,21 @@ impl Space {
 /// Sets one page-table slot, under the table's lock.
 ///
 /// # Safety
-/// Called by `apply_to_page_range` with a [`Batch`].
-unsafe extern "C" fn set_entry(slot: *mut sys::pte_t, addr: usize, batch: *mut c_void) -> i32 {
-    // SAFETY: Contract.
-    let batch = unsafe { &*batch.cast::<Batch<'_>>() };
-    let Some((frame, rights)) = (batch.lookup)(addr) else {
+/// Called by `apply_to_page_range` with a [`Batch`] of `I`.
+unsafe extern "C" fn set_entry<'a, I>(slot: *mut sys::pte_t, addr: usize, batch: *mut c_void) -> i32
+where
+    I: Iterator<Item = (usize, &'a Frame, Rights)>,
+{
+    // SAFETY: Contract; nobody else has it during the walk.
+    let batch = unsafe { &mut *batch.cast::<Batch<I>>() };
+    let Some((_, frame, rights)) = batch.entries.next_if(|(at, ..)| *at == addr) else {
         return 0;
     };
+    let protection = batch.protection(rights);
     // SAFETY: `slot` is a page-table slot whose lock the caller holds.
     if batch.replace || unsafe { sys::litebox_pte_none(slot) } {
         // SAFETY: As above. The frame is kept by whoever inserts until it is zapped (the contract of `insert`).
-        unsafe { sys::litebox_set_pte(slot, frame.page(), rights.protection()) };
+        unsafe { sys::litebox_set_pte(slot, frame.page(), protection) };
     }
     0
 }

@@ -1,13 +1,16 @@
 //! The rest of a task's processor state, which a platform reads and writes; and how a task's carrier is woken.
 
+use super::FPU_SOFTWARE_BYTES;
 use crate::vdso::Vdso;
 use alloc::sync::Arc;
 use core::fmt;
+use litebox_core::error::Result;
+use litebox_core::mm::GuestAddr;
 use litebox_core::platform::Platform;
 
 /// Floating-point and vector registers, and the two segment bases, of the *current* guest thread; kicks of others.
 ///
-/// Seven kinds of function of the host interface, beside [`Platform`]'s. None sleeps.
+/// Seven kinds of function of the host interface, beside [`Platform`]'s. None sleeps but where it says so.
 pub trait Cpu: Platform {
     /// A carrier, as others reach it: a task has its own from [`Task::begin`](crate::task::Task::begin) to
     /// [`Task::exit`](crate::task::Task::exit).
@@ -25,11 +28,20 @@ pub trait Cpu: Platform {
     fn fpu_bytes() -> usize;
     /// The state components in it: `XCR0` and what the host leaves of it.
     fn fpu_features() -> u64;
-    /// Writes the image of the current state to `dst`, [`Cpu::fpu_bytes`] long.
-    fn read_fpu(dst: &mut [u8]);
-    /// Makes `src`, [`Cpu::fpu_bytes`] long, the current state; false, changing nothing, for one that the processor refuses
-    /// (reserved bits of MXCSR or of the header). `None` is the initial state.
-    fn write_fpu(src: Option<&[u8]>) -> bool;
+    /// Writes the image of the current state to guest memory at `at`, [`Cpu::fpu_bytes`] long and in standard format, with
+    /// `software` as the bytes that are software's. May sleep, as a copy does.
+    ///
+    /// # Errors
+    /// `FAULT`; a part may have been written.
+    fn save_fpu(at: GuestAddr, software: &[u8; FPU_SOFTWARE_BYTES]) -> Result<()>;
+    /// Makes the image in guest memory at `at` the current state. May sleep, as a copy does.
+    ///
+    /// # Errors
+    /// `FAULT`: not readable, or one that the processor refuses (reserved bits of MXCSR or of the header); it is the initial state
+    /// then.
+    fn load_fpu(at: GuestAddr) -> Result<()>;
+    /// Makes the initial state the current one.
+    fn reset_fpu();
     /// The base of FS.
     fn fs_base() -> u64;
     /// Sets the base of FS; `base` is an address that a guest can map, or 0.

@@ -16,8 +16,8 @@ const UC_FLAGS: u64 = 1 | 2 | 4;
 /// At the XSAVE image's software bytes, and after its end.
 const MAGIC1: u32 = 0x4650_5853;
 const MAGIC2: u32 = 0x4650_5845;
-/// Where the software bytes are in an XSAVE image.
-const SOFTWARE_BYTES: usize = 464;
+/// Bytes of an XSAVE image that the processor leaves to software, at byte 464.
+pub const FPU_SOFTWARE_BYTES: usize = 48;
 
 /// `struct sigcontext_64`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -35,6 +35,17 @@ struct SigContext {
     cr2: u64,
     fpu_at: u64,
     reserved: [u64; 8],
+}
+
+/// `struct _fpx_sw_bytes`.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct Software {
+    magic: u32,
+    total: u32,
+    features: u64,
+    image: u32,
+    padding: [u32; 7],
 }
 
 /// `struct rt_sigframe`.
@@ -173,23 +184,14 @@ pub fn build(
     Ok(Built { at, bytes, fpu_at, regs: entry.sanitise(), mask })
 }
 
-/// Marks an XSAVE image of `features` as one that a return will take back; `image` has [`fpu_bytes_on_stack`] bytes.
-pub fn seal_fpu(image: &mut [u8], features: u64) {
-    let Some(size) = image.len().checked_sub(size_of::<u32>()) else { return };
-    let total = u32::try_from(image.len()).unwrap_or_default();
-    let mut software = [0; 48];
-    let words = [MAGIC1.to_le_bytes(), total.to_le_bytes()];
-    let words = words.into_iter().flatten().chain(features.to_le_bytes());
-    let words = words.chain(u32::try_from(size).unwrap_or_default().to_le_bytes());
-    for (to, from) in software.iter_mut().zip(words) {
-        *to = from;
-    }
-    for (to, from) in image.iter_mut().skip(SOFTWARE_BYTES).zip(software) {
-        *to = from;
-    }
-    for (to, from) in image.iter_mut().skip(size).zip(MAGIC2.to_le_bytes()) {
-        *to = from;
-    }
+/// What marks an XSAVE image of `image` bytes and `features` as one that a return will take back: its software bytes, and what
+/// follows its end.
+#[must_use]
+pub fn fpu_seal(image: usize, features: u64) -> ([u8; FPU_SOFTWARE_BYTES], [u8; 4]) {
+    let bytes = |size: usize| u32::try_from(size).unwrap_or_default();
+    let software =
+        Software { magic: MAGIC1, total: bytes(fpu_bytes_on_stack(image)), features, image: bytes(image), padding: [0; 7] };
+    (zerocopy::transmute!(software), MAGIC2.to_le_bytes())
 }
 
 /// Where the frame of a task that makes `rt_sigreturn` is: the restorer's address has been popped.
@@ -287,13 +289,11 @@ mod tests {
 
     #[test]
     fn an_image_is_sealed_at_both_ends() {
-        let mut image = std::vec![0; fpu_bytes_on_stack(FPU)];
-        seal_fpu(&mut image, 7);
-        assert_eq!(&image[464..468], b"SXPF");
-        assert_eq!(&image[468..472], &836u32.to_le_bytes());
-        assert_eq!((image[472], &image[480..484]), (7, &832u32.to_le_bytes()[..]));
-        assert_eq!(&image[832..], b"EXPF");
-        seal_fpu(&mut [], 0);
-        seal_fpu(&mut [0; 100], 0);
+        let (software, end) = fpu_seal(FPU, 7);
+        assert_eq!(&software[..4], b"SXPF");
+        assert_eq!(&software[4..8], &836u32.to_le_bytes());
+        assert_eq!((software[8], &software[16..20]), (7, &832u32.to_le_bytes()[..]));
+        assert_eq!(&end, b"EXPF");
+        assert_eq!(fpu_seal(usize::MAX, 0).0[4..8], [0; 4]);
     }
 }

@@ -17,7 +17,10 @@ pub use action::{Action, Actions, DefaultAction, Handler, SaFlags};
 pub use altstack::{AltStack, MIN_SIGNAL_STACK};
 pub use cpu::Cpu;
 pub use fault::{Fault, FaultKind};
-pub use frame::{Built, FRAME_BYTES, Restored, build, fpu_bytes_on_stack, frame_of_return, restore, seal_fpu, sealed_fpu_bytes};
+pub use frame::{
+    Built, FPU_SOFTWARE_BYTES, FRAME_BYTES, Restored, build, fpu_bytes_on_stack, fpu_seal, frame_of_return, restore,
+    sealed_fpu_bytes,
+};
 pub use info::{Info, Origin};
 pub use pending::Pending;
 

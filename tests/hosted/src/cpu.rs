@@ -1,13 +1,17 @@
 //! The rest of a guest's processor state: one set for each thread of the test, which is a carrier.
 
 use crate::{Hosted, Interrupter};
-use litebox_shim_linux::signal::Cpu;
+use litebox_core::errno;
+use litebox_core::error::Result;
+use litebox_core::mm::{GuestAddr, user};
+use litebox_shim_linux::signal::{Cpu, FPU_SOFTWARE_BYTES};
 use std::cell::{Cell, RefCell};
 
 /// An XSAVE image of x87 and SSE state only: the legacy area and the header.
 const FPU_BYTES: usize = 576;
-/// Offset of MXCSR in it, and what its initial state is.
+/// Offset of MXCSR in it, and of what is software's.
 const MXCSR: usize = 24;
+const SOFTWARE: usize = 464;
 /// x87 and SSE.
 const FEATURES: u64 = 3;
 
@@ -39,22 +43,26 @@ impl Cpu for Hosted {
         FEATURES
     }
 
-    fn read_fpu(dst: &mut [u8]) {
-        FPU.with_borrow(|image| dst.copy_from_slice(image));
+    fn save_fpu(at: GuestAddr, software: &[u8; FPU_SOFTWARE_BYTES]) -> Result<()> {
+        let mut image = FPU.with_borrow(Clone::clone);
+        image[SOFTWARE..SOFTWARE + FPU_SOFTWARE_BYTES].copy_from_slice(software);
+        user::write_all::<Self>(at, &image)
     }
 
-    fn write_fpu(src: Option<&[u8]>) -> bool {
-        let Some(src) = src else {
-            FPU.set(initial());
-            return true;
-        };
-        let Ok(image) = <[u8; FPU_BYTES]>::try_from(src) else { return false };
+    fn load_fpu(at: GuestAddr) -> Result<()> {
+        Self::reset_fpu();
+        let mut image = [0; FPU_BYTES];
+        user::read_exact::<Self>(at, &mut image)?;
         // The upper half of MXCSR is reserved.
         if image[MXCSR + 2] != 0 || image[MXCSR + 3] != 0 {
-            return false;
+            return Err(errno!(FAULT, "a state that no processor takes"));
         }
         FPU.set(image);
-        true
+        Ok(())
+    }
+
+    fn reset_fpu() {
+        FPU.set(initial());
     }
 
     fn fs_base() -> u64 {

@@ -132,7 +132,7 @@ impl Frames for Hosted {
         Some(HostedSpace::default())
     }
 
-    fn map(space: &HostedSpace, mappings: &[Mapping<HostedFrame>], replace: bool) -> bool {
+    fn map(space: &HostedSpace, mappings: &[Mapping<'_, HostedFrame>], replace: bool) -> bool {
         let mut table = locked(&space.0);
         for pair in mappings.windows(2) {
             assert!(pair[0].addr < pair[1].addr, "mappings must ascend");

@@ -167,7 +167,7 @@ impl Thread {
                 }
                 Resume::Exec => {
                     self.execed = true;
-                    Hosted::write_fpu(None);
+                    Hosted::reset_fpu();
                     Hosted::set_fs_base(0);
                     self.enter(before_guest)
                 }
