@@ -294,6 +294,7 @@ impl<P: Platform> File<P> {
 }
 
 /// `offset` after `count` more bytes.
+#[inline]
 fn advanced(offset: u64, count: usize) -> u64 {
     offset.saturating_add(u64::try_from(count).unwrap_or(0)).min(OFFSET_MAX)
 }

@@ -32,6 +32,7 @@ struct Cursor<'a> {
 
 impl Cursor<'_> {
     /// The next range that is not empty, from the present place.
+    #[inline]
     fn current(&mut self) -> Option<GuestRange> {
         loop {
             let (first, rest) = self.ranges.split_first()?;
@@ -45,6 +46,7 @@ impl Cursor<'_> {
         }
     }
 
+    #[inline]
     fn advance(&mut self, bytes: usize) {
         self.used = self.used.saturating_add(bytes);
     }
@@ -54,6 +56,7 @@ impl Cursor<'_> {
 ///
 /// # Errors
 /// `INVAL`: the sum is above what a signed size can hold. See readv(2).
+#[inline]
 pub fn total_len(ranges: &[GuestRange]) -> Result<usize> {
     ranges
         .iter()

@@ -24,12 +24,14 @@ pub struct GuestAddr(u64);
 impl GuestAddr {
     /// The address with this number.
     #[must_use]
+    #[inline]
     pub const fn new(addr: u64) -> Self {
         Self(addr)
     }
 
     /// Its number.
     #[must_use]
+    #[inline]
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -38,24 +40,28 @@ impl GuestAddr {
     ///
     /// # Errors
     /// `FAULT`: past the end of the 64-bit space.
+    #[inline]
     pub fn plus(self, bytes: u64) -> Result<Self> {
         self.0.checked_add(bytes).map(Self).ok_or(errno!(FAULT, "the address wraps around"))
     }
 
     /// Bytes from `start` to here, or `None` if `start` is above.
     #[must_use]
+    #[inline]
     pub const fn since(self, start: Self) -> Option<u64> {
         self.0.checked_sub(start.0)
     }
 
     /// The start of its page.
     #[must_use]
+    #[inline]
     pub const fn page_start(self) -> Self {
         Self(self.0 & !(PAGE_SIZE - 1))
     }
 
     /// The next page boundary, or itself if it is one; `None` past the end of the 64-bit space.
     #[must_use]
+    #[inline]
     pub const fn page_up(self) -> Option<Self> {
         match self.0.checked_add(PAGE_SIZE - 1) {
             Some(sum) => Some(Self(sum & !(PAGE_SIZE - 1))),
@@ -65,24 +71,28 @@ impl GuestAddr {
 
     /// Whether it is the start of a page.
     #[must_use]
+    #[inline]
     pub const fn is_page_start(self) -> bool {
         self.0 & (PAGE_SIZE - 1) == 0
     }
 
     /// The number of its page.
     #[must_use]
+    #[inline]
     pub const fn page(self) -> u64 {
         self.0 >> PAGE_SHIFT
     }
 
     /// Offset within its page: `0..4096`.
     #[must_use]
+    #[inline]
     pub const fn offset_in_page(self) -> usize {
         (self.0 & (PAGE_SIZE - 1)) as usize
     }
 
     /// Whether a guest can map it.
     #[must_use]
+    #[inline]
     pub const fn is_mappable(self) -> bool {
         GUEST_START <= self.0 && self.0 < GUEST_END
     }
@@ -96,6 +106,7 @@ impl fmt::Debug for GuestAddr {
 
 /// Rounds `len` up to whole pages; `None` when that overflows.
 #[must_use]
+#[inline]
 pub const fn round_up(len: u64) -> Option<u64> {
     match GuestAddr::new(len).page_up() {
         Some(end) => Some(end.get()),
@@ -116,6 +127,7 @@ impl PageRange {
     /// # Errors
     /// - `INVAL`: `start` is not a page boundary, or `len` is 0.
     /// - `NOMEM`: not within what a guest can map.
+    #[inline]
     pub fn new(start: GuestAddr, len: u64) -> Result<Self> {
         if !start.is_page_start() {
             return Err(errno!(INVAL, "the address is no page boundary"));
@@ -132,6 +144,7 @@ impl PageRange {
 
     /// The pages of `start..end`, or `None` if that is empty, not aligned or not mappable.
     #[must_use]
+    #[inline]
     pub fn between(start: GuestAddr, end: GuestAddr) -> Option<Self> {
         let fits =
             start < end && start.is_page_start() && end.is_page_start() && start.get() >= GUEST_START && end.get() <= GUEST_END;
@@ -140,42 +153,49 @@ impl PageRange {
 
     /// Its first address.
     #[must_use]
+    #[inline]
     pub const fn start(self) -> GuestAddr {
         self.start
     }
 
     /// The address after its last.
     #[must_use]
+    #[inline]
     pub const fn end(self) -> GuestAddr {
         self.end
     }
 
     /// Bytes in it.
     #[must_use]
+    #[inline]
     pub const fn bytes(self) -> u64 {
         self.end.0.saturating_sub(self.start.0)
     }
 
     /// Pages in it.
     #[must_use]
+    #[inline]
     pub const fn count(self) -> u64 {
         self.bytes() >> PAGE_SHIFT
     }
 
     /// Its page numbers.
     #[must_use]
+    #[inline]
     pub const fn pages(self) -> core::ops::Range<u64> {
         self.start.page()..self.end.page()
     }
 
     /// Whether `addr` is in it.
     #[must_use]
+    #[inline]
     pub fn contains(self, addr: GuestAddr) -> bool {
         self.start <= addr && addr < self.end
     }
 
     /// What both have, if anything.
     #[must_use]
+    #[inline]
     pub fn intersect(self, other: Self) -> Option<Self> {
         Self::between(self.start.max(other.start), self.end.min(other.end))
     }

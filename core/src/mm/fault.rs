@@ -404,11 +404,13 @@ impl<P: Platform> AddressSpace<P> {
 }
 
 /// One bit for each page of a block, in order.
+#[inline]
 fn bits() -> impl Iterator<Item = u64> {
     (0..u64::BITS).map(|bit| 1u64.rotate_left(bit))
 }
 
 /// Pages of a block.
+#[inline]
 fn block_len(block: PageRange) -> usize {
     usize::try_from(block.count()).unwrap_or_default()
 }
@@ -434,6 +436,7 @@ fn rights_owned<P: Platform>(owned: &Owned<P>, is_sole: bool, prot: Prot) -> Pro
 }
 
 /// The `count` pages, aligned to as many, that `addr` is in.
+#[inline]
 fn block_around(addr: GuestAddr, count: u64) -> Option<PageRange> {
     let bytes = count.saturating_mul(PAGE_SIZE);
     let start = GuestAddr::new(addr.get() & !bytes.saturating_sub(1));

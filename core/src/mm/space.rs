@@ -348,15 +348,24 @@ impl<P: Platform> Drop for AddressSpace<P> {
 fn zap_all<P: Platform>(host: &P::Space, state: &mut State<P>) {
     let region = |table: u64| GuestAddr::new(table << TABLE_SHIFT << PAGE_SHIFT);
     let end = GUEST_END >> PAGE_SHIFT >> TABLE_SHIFT;
-    let mut from = 0;
-    while let Some((first, _)) = state.tables.next(from, end) {
-        let mut last = first;
-        while let Some((next, _)) = state.tables.next(last.saturating_add(1), last.saturating_add(TABLES_TOGETHER).min(end)) {
-            last = next;
+    let mut run: Option<(u64, u64)> = None;
+    let unmap = |run: Option<(u64, u64)>| {
+        if let Some((first, last)) = run {
+            P::unmap(host, region(first), region(last.saturating_add(1)));
         }
-        from = last.saturating_add(1);
-        P::unmap(host, region(first), region(from));
+    };
+    let mut from = 0;
+    while let Some((table, _)) = state.tables.next(from, end) {
+        from = table.saturating_add(1);
+        run = match run {
+            Some((first, last)) if table.saturating_sub(last) <= TABLES_TOGETHER => Some((first, table)),
+            other => {
+                unmap(other);
+                Some((table, table))
+            }
+        };
     }
+    unmap(run);
 }
 
 /// A number by which a shared word can be told from others, for futexes: see [`AddressSpace::word_key`].

@@ -17,6 +17,7 @@ use core::marker::PhantomData;
 pub const MAX_IO: usize = 0x7fff_f000;
 
 /// Bytes of `len` that lie below the end of guest memory, from `addr`.
+#[inline]
 fn below_end(addr: GuestAddr, len: usize) -> usize {
     let room = GUEST_END.saturating_sub(addr.get());
     usize::try_from(room).map_or(len, |room| room.min(len))
