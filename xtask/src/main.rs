@@ -1,6 +1,7 @@
 //! `cargo xtask`: every developer and CI command of this project.
 
 mod bench;
+mod conform;
 mod cpio;
 mod paths;
 mod run;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::conform::ConformArgs;
 use crate::run::RunArgs;
 use crate::test::TestArgs;
 
@@ -50,6 +52,8 @@ enum Command {
         /// A program of tests/bench/
         group: Option<String>,
     },
+    /// Run a folder of test programs (kselftest, LTP, libc-test), each natively and in a sandbox, and tell what differs
+    Conform(ConformArgs),
     /// Remove everything that set-up made
     Clean,
     /// Say what is missing on this machine, and the cure
@@ -78,6 +82,7 @@ fn dispatch(command: Command) -> Result<i32> {
         Command::Build { debug_kernel } => upkeep::build(debug_kernel),
         Command::Shell(args) => run::run(&RunArgs { shell: true, ..args }),
         Command::Bench { group } => bench::run(group.as_deref()),
+        Command::Conform(args) => conform::run(&args),
         Command::Clean => upkeep::clean(),
         Command::Doctor => upkeep::doctor(),
         Command::Codegen => upkeep::codegen(),

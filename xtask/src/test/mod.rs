@@ -3,6 +3,7 @@
 mod cases;
 mod checks;
 mod command;
+mod conform;
 mod hostile;
 mod report;
 mod shared;
@@ -50,6 +51,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<i32> {
     }
     if !args.quick && !args.debug_kernel {
         command::run(&mut report, filter);
+        conform::run(&mut report, filter);
     }
     Ok(report.close())
 }

@@ -166,6 +166,11 @@ impl Vm {
         &self.release
     }
 
+    /// The first line of the kernel's log that reports a fault, if there is one.
+    pub(crate) fn fault(&self) -> Option<&str> {
+        self.console.fault()
+    }
+
     /// The way to the VM's memory, if its configuration has one.
     pub(crate) fn debugger(&self) -> Option<Debugger> {
         self.has_debugger.then(|| Debugger::at(self.directory.join(debugger::SOCKET)))
