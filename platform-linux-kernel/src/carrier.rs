@@ -73,6 +73,12 @@ unsafe impl Send for Handle {}
 unsafe impl Sync for Handle {}
 
 impl Handle {
+    /// The carrier, which lives as long as the library OS has the handle: null only for one whose last work could not be queued.
+    pub(crate) fn task(&self) -> *mut sys::task_struct {
+        // SAFETY: As in `kick`.
+        unsafe { self.0.as_ref() }.task()
+    }
+
     /// Makes the carrier look after its task.
     pub(crate) fn kick(&self) {
         // SAFETY: The library OS gives a handle up in `Task::exit`, before the guest is dropped (`say_farewell`), and waits for kicks.

@@ -3,10 +3,15 @@
  * Inline functions and macros of the kernel that Rust cannot reach. One line of work each; the reason stands above it.
  * Anything that is an exported function, or plain arithmetic on exported data, is done in Rust.
  */
+#include <linux/cpumask.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/rseq.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
+#include <linux/smp.h>
+#include <linux/sync_core.h>
 #include <linux/tracepoint.h>
 #include <linux/tty.h>
 #include <linux/uaccess.h>
@@ -129,4 +134,113 @@ void litebox_end_thread(void)
 	sigaddset(&current->pending.signal, SIGKILL);
 	set_thread_flag(TIF_SIGPENDING);
 	spin_unlock_irq(&current->sighand->siglock);
+}
+
+/*
+ * Inline, and the lock masks interrupts, since a membarrier's reads the structure. Makes @area what rseq(2) makes of it for the current
+ * task, or takes it away if null. The second version of the area is whatever is longer than the first.
+ */
+void litebox_set_rseq(void __user *area, u32 len, u32 sig)
+{
+	rseq_reset(current);
+	if (!area)
+		return;
+	scoped_guard(irqsave) {
+		current->rseq.usrptr = area;
+		current->rseq.len = len;
+		current->rseq.sig = sig;
+		current->rseq.event.has_rseq = len > 32 ? 2 : 1;
+		rseq_force_update();
+	}
+}
+
+/*
+ * Inline functions in interrupts of the processors that run the current memory: membarrier(2) of the kernel, whose own is not exported.
+ * Whoever is scheduled in later passes a barrier in the scheduler. A processor that has another memory by now only loses time.
+ */
+static void barrier_here(void *unused)
+{
+	smp_mb();
+}
+
+static void barrier_core_here(void *unused)
+{
+	smp_mb();
+	sync_core_before_usermode();
+}
+
+static void barrier_rseq_here(void *unused)
+{
+	smp_mb();
+	if (rseq_v2(current))
+		rseq_sched_switch_event(current);
+	else
+		rseq_force_update();
+}
+
+static void barrier_elsewhere(smp_call_func_t call)
+{
+	smp_mb();
+	preempt_disable();
+	smp_call_function_many(mm_cpumask(current->mm), call, NULL, true);
+	preempt_enable();
+	smp_mb();
+}
+
+void litebox_barrier(void)
+{
+	barrier_elsewhere(barrier_here);
+}
+
+void litebox_barrier_core(void)
+{
+	/* The scheduler asks for it when it brings a thread of this memory in. */
+	atomic_or(MEMBARRIER_STATE_PRIVATE_EXPEDITED_SYNC_CORE, &current->mm->membarrier_state);
+	barrier_elsewhere(barrier_core_here);
+	preempt_disable();
+	barrier_core_here(NULL);
+	preempt_enable();
+}
+
+void litebox_barrier_rseq(void)
+{
+	barrier_elsewhere(barrier_rseq_here);
+}
+
+/* Words of each processor's own. */
+u32 litebox_processor(u32 *node)
+{
+	int cpu = raw_smp_processor_id();
+
+	*node = cpu_to_node(cpu);
+	return cpu;
+}
+
+/* Macros over sets whose size is the kernel's. @words has @bits bits. */
+void litebox_affinity(const struct task_struct *task, u64 *words, u32 bits)
+{
+	unsigned int cpu;
+
+	if (!task)
+		return;
+	for_each_cpu_and(cpu, task->cpus_ptr, cpu_online_mask)
+		if (cpu < bits)
+			words[cpu / 64] |= BIT_ULL(cpu % 64);
+}
+
+/* The same. False if @task cannot be bound to any of the processors. */
+bool litebox_set_affinity(struct task_struct *task, const u64 *words, u32 bits)
+{
+	cpumask_var_t allowed;
+	unsigned int cpu;
+	bool bound;
+
+	if (!task || !zalloc_cpumask_var(&allowed, GFP_KERNEL))
+		return false;
+	for_each_online_cpu(cpu)
+		if (cpu < bits && words[cpu / 64] & BIT_ULL(cpu % 64))
+			cpumask_set_cpu(cpu, allowed);
+	bound = set_cpus_allowed_ptr(task, allowed) == 0;
+	free_cpumask_var(allowed);
+	return bound;
 }

@@ -228,6 +228,11 @@ fn act<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: &Info) -> Option<Resum
             DefaultAction::Ignore | DefaultAction::Continue => None,
         },
         Handler::Function(_) => {
+            if let Some(sequences) = task.sequences {
+                if sequences.give_up::<P>(regs).is_err() {
+                    return Some(no_frame(task, regs, signal));
+                }
+            }
             let fault = core::mem::take(&mut task.fault);
             let saved = task.saved_mask.take().unwrap_or(task.mask());
             let built = build(regs, info, &action, &task.stack, (task.mask(), saved), fault, P::fpu_bytes());
@@ -249,7 +254,7 @@ fn act<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: &Info) -> Option<Resum
     }
 }
 
-/// A frame found no room: `SIGSEGV`, by default if that was the one, else by its handler.
+/// A frame found no room, or the interrupted sequence cannot be given up: `SIGSEGV`, by default if that was the one, else by its handler.
 fn no_frame<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, signal: Signal) -> Resume<P> {
     if signal == Signal::SEGV {
         return die(task, Signal::SEGV);

@@ -37,6 +37,7 @@ pub mod launch;
 pub mod machine;
 mod notify;
 mod proc;
+pub mod processors;
 pub mod program;
 mod quick;
 pub mod regs;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: fixed when the sandbox is made, so nothing here is locked. Sources: uname(2), `proc_sys_kernel(5)`, random(4).
 
+use crate::processors::Processors;
 use crate::signal::Cpu;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -34,6 +35,8 @@ pub struct Machine<P: Platform> {
     pub memory: u64,
     /// How many tasks it has room for.
     pub tasks: u32,
+    /// The processors that programs see: those of whoever made it.
+    pub processors: Processors,
     trace: Option<Arc<dyn HostFile<P>>>,
     boot_id: [u8; 16],
 }
@@ -44,14 +47,14 @@ impl<P: Platform> fmt::Debug for Machine<P> {
     }
 }
 
-impl<P: Platform> Machine<P> {
+impl<P: Cpu> Machine<P> {
     /// A machine with `memory` bytes; `tasks` is how many tasks it has room for, if not as many as usual, and `trace` is where each
     /// call is written to, if it is.
     #[must_use]
     pub fn new(memory: u64, tasks: Option<u32>, trace: Option<Arc<dyn HostFile<P>>>) -> Self {
         let mut boot_id = [0; 16];
         P::fill_random(&mut boot_id);
-        Self { memory, tasks: tasks.unwrap_or(TASKS), trace, boot_id }
+        Self { memory, tasks: tasks.unwrap_or(TASKS), processors: P::processors(), trace, boot_id }
     }
 
     /// Whether every call is traced.

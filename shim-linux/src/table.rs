@@ -11,8 +11,8 @@
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
-    attributes, dirs, event, fcntl, files, foreign, futex, ids, ioctl, limits, map, message, names, pipe, poll, prctl, sched,
-    shm, signals, sigwait, socket, stat, task, time, timer, transfer, xattr,
+    attributes, dirs, event, fcntl, files, foreign, futex, ids, ioctl, limits, map, membarrier, message, names, pipe, poll,
+    prctl, rseq, sched, shm, signals, sigwait, socket, stat, task, time, timer, transfer, xattr,
 };
 use crate::calls::{exec, kill, pidfd, process, wait};
 use crate::signal::Cpu;
@@ -330,8 +330,8 @@ syscalls! {
     200 tkill (tid: Pid, sig: Sig) = Full [kill::tkill, No];
     201 time (t: Ptr) = Full [time::time, No];
     202 futex (word: Ptr, op: Flags, value: Count, timeout: Ptr, word2: Ptr, value3: Count) = Partial [futex::futex, IfAsked, "FUTEX_WAKE_OP and the priority-inheriting operations are ENOSYS"];
-    203 sched_setaffinity (pid: Pid, size: Count, mask: Ptr) = Partial [sched::sched_setaffinity, No, "there is processor 0 only"];
-    204 sched_getaffinity (pid: Pid, size: Count, mask: Ptr) = Partial [sched::sched_getaffinity, No, "always processor 0"];
+    203 sched_setaffinity (pid: Pid, size: Count, mask: Ptr) = Full [sched::sched_setaffinity, No];
+    204 sched_getaffinity (pid: Pid, size: Count, mask: Ptr) = Full [sched::sched_getaffinity, No];
     205 set_thread_area () = None [NOSYS, "Linux has it no more"];
     206 io_setup () = None [NOSYS, "not supported yet"];
     207 io_destroy () = None [NOSYS, "not supported yet"];
@@ -436,7 +436,7 @@ syscalls! {
     306 syncfs (fd: Fd) = Full [transfer::syncfs, No];
     307 sendmmsg (fd: Fd, msgs: Ptr, count: Count, flags: Flags) = Partial [message::sendmmsg, IfAsked, "no urgent data; a stream's messages of other senders are kept apart always"];
     308 setns () = None [NOSYS, "not supported yet"];
-    309 getcpu (cpu: Ptr, node: Ptr) = Partial [sched::getcpu, No, "always processor 0 of node 0"];
+    309 getcpu (cpu: Ptr, node: Ptr) = Full [sched::getcpu, No];
     310 process_vm_readv (pid: Pid, local: Ptr, locals: Len, remote: Ptr, remotes: Len, flags: Word) = Full [foreign::process_vm_readv, No];
     311 process_vm_writev (pid: Pid, local: Ptr, locals: Len, remote: Ptr, remotes: Len, flags: Word) = Full [foreign::process_vm_writev, No];
     312 kcmp (one: Pid, two: Pid, kind: Int, first: Word, second: Word) = Partial [foreign::kcmp, No, "KCMP_FILE, KCMP_VM, KCMP_FILES; of the first task of each process"];
@@ -451,7 +451,7 @@ syscalls! {
     321 bpf () = None [NOSYS, "no programs run in the kernel for a guest"];
     322 execveat (dir: DirFd, path: Path, argv: Ptr, envp: Ptr, flags: Flags) = Partial [exec::execveat, No, "set-user-ID and set-group-ID bits have no effect"];
     323 userfaultfd () = None [NOSYS, "not supported yet"];
-    324 membarrier () = None [NOSYS, "needs a call into every processor"];
+    324 membarrier (command: Int, flags: Flags, cpu: Int) = Full [membarrier::membarrier, No];
     325 mlock2 (addr: Ptr, len: Len, flags: Flags) = Partial [map::mlock2, No, "accepted without effect: pages are never swapped out"];
     326 copy_file_range (input: Fd, input_offset: Ptr, out: Fd, out_offset: Ptr, count: Len, flags: Flags) = Partial [transfer::copy_file_range, No, "copies between file systems of different types too"];
     327 preadv2 (fd: Fd, iov: Ptr, iovcnt: Len, low: Offset, high: Word, flags: Flags) = Partial [transfer::preadv2, IfAsked, "RWF_NOWAIT and later flags are EOPNOTSUPP"];
@@ -461,7 +461,7 @@ syscalls! {
     331 pkey_free () = None [NOSYS, "not supported yet"];
     332 statx (dir: DirFd, path: Path, flags: Flags, mask: Flags, buf: Ptr) = Partial [stat::statx, No, "no birth time"];
     333 io_pgetevents () = None [NOSYS, "not supported yet"];
-    334 rseq (area: Ptr, len: Count, flags: Flags, signature: Flags) = None [NOSYS, "needs a hand in the scheduler of the host"];
+    334 rseq (area: Ptr, len: Count, flags: Flags, signature: Flags) = Full [rseq::rseq, No];
     335 uretprobe () = None [NOSYS, "no programs run in the kernel for a guest"];
     424 pidfd_send_signal (pidfd: Fd, sig: Sig, info: Ptr, flags: Flags) = Partial [pidfd::pidfd_send_signal, No, "to threads and groups it is EINVAL"];
     425 io_uring_setup () = None [NOSYS, "its queues would be a second door"];

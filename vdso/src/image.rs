@@ -132,13 +132,23 @@ pub unsafe extern "C" fn __vdso_time(time: *mut u64) -> u64 {
     seconds
 }
 
-/// getcpu(2). A sandbox has one processor, number 0.
+/// The segment whose limit is a processor's number, and above it its node's. Linux: `__CPUNODE_SEG`.
+const NUMBER_SEGMENT: u32 = 0x7b;
+/// The bits of the processor's number in it. Linux: `VDSO_CPUNODE_MASK`.
+const NUMBER_BITS: u32 = 12;
+
+/// getcpu(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __vdso_getcpu(cpu: *mut u32, node: *mut u32, _cache: usize) -> i32 {
-    for number in [cpu, node] {
-        if !number.is_null() {
+    let limit: u32;
+    // SAFETY: Reads a limit; for a segment that is not there the register stays as it was.
+    unsafe {
+        core::arch::asm!("lsl {limit:e}, {segment:e}", limit = inout(reg) 0u32 => limit, segment = in(reg) NUMBER_SEGMENT, options(nomem, nostack));
+    }
+    for (place, number) in [(cpu, limit & ((1 << NUMBER_BITS) - 1)), (node, limit >> NUMBER_BITS)] {
+        if !place.is_null() {
             // SAFETY: The program's pointer.
-            unsafe { number.write_unaligned(0) };
+            unsafe { place.write_unaligned(number) };
         }
     }
     0

@@ -2,13 +2,16 @@
 
 use super::LinuxKernel;
 use crate::bases::{self, UserBase};
-use crate::carrier::Handle;
-use crate::{fpu, vdso};
+use crate::carrier::{self, Handle};
+use crate::{fpu, sys, vdso};
 use alloc::sync::Arc;
 use core::arch::x86_64::__cpuid_count;
 use litebox_core::error::Result;
 use litebox_core::mm::GuestAddr;
-use litebox_shim_linux::signal::{Cpu, FPU_SOFTWARE_BYTES};
+use core::ptr;
+use litebox_shim_linux::processors::Processors;
+use litebox_shim_linux::signal::sequence::Sequences;
+use litebox_shim_linux::signal::{Barrier, Cpu, FPU_SOFTWARE_BYTES};
 use litebox_shim_linux::vdso::Vdso;
 
 impl Cpu for LinuxKernel {
@@ -64,7 +67,59 @@ impl Cpu for LinuxKernel {
         [answer.eax, answer.ebx, answer.ecx, answer.edx]
     }
 
+    /// The host's own: a carrier is scheduled like any thread, and its memory is the guest's. The host trusts no word of an area.
+    fn watch_sequences(area: Option<Sequences>) {
+        let (at, len, signature) = area.map_or((0, 0, 0), |area| (area.area.get(), area.len, area.signature));
+        // SAFETY: The current task, outside of its way to ring 3; the area ends below the guest's end, and may be bad otherwise.
+        unsafe { sys::litebox_set_rseq(ptr::without_provenance_mut(at as usize), len, signature) };
+    }
+
+    fn barrier(kind: Barrier) {
+        match kind {
+            // SAFETY: Task context that may sleep.
+            Barrier::All => unsafe { sys::synchronize_rcu() },
+            // SAFETY: Task context with interrupts on, of a task that has memory.
+            Barrier::Memory => unsafe { sys::litebox_barrier() },
+            // SAFETY: As above.
+            Barrier::Instructions => unsafe { sys::litebox_barrier_core() },
+            // SAFETY: As above.
+            Barrier::Sequences => unsafe { sys::litebox_barrier_rseq() },
+        }
+    }
+
+    fn processor() -> (u32, u32) {
+        let mut node = 0;
+        // SAFETY: Reads this processor's number and its node, into our word.
+        (unsafe { sys::litebox_processor(&raw mut node) }, node)
+    }
+
+    fn processors() -> Processors {
+        // SAFETY: The current task is alive.
+        unsafe { affinity_of(carrier::task()) }
+    }
+
+    fn affinity(carrier: &Handle) -> Processors {
+        // SAFETY: A handle's task is alive for as long as the handle is.
+        unsafe { affinity_of(carrier.task()) }
+    }
+
+    fn set_affinity(carrier: &Handle, allowed: &Processors) -> bool {
+        // SAFETY: As above; the mask has `MOST` bits. May sleep, as the caller allows.
+        unsafe { sys::litebox_set_affinity(carrier.task(), allowed.words().as_ptr(), Processors::MOST) }
+    }
+
     fn vdso() -> Option<Arc<Vdso<Self>>> {
         vdso::shown()
     }
+}
+
+/// Where `task` may run, of the processors that are online.
+///
+/// # Safety
+/// `task` is alive.
+unsafe fn affinity_of(task: *mut sys::task_struct) -> Processors {
+    let mut words = *Processors::default().words();
+    // SAFETY: Contract; the mask has `MOST` bits.
+    unsafe { sys::litebox_affinity(task, words.as_mut_ptr(), Processors::MOST) };
+    Processors::from_words(words)
 }

@@ -45,8 +45,14 @@ fn access_of(code: u64) -> Access {
 }
 
 /// The shim's word for a fault; `None` if it is resolved and the instruction may be tried again.
-fn fault_of(guest: &Current, addr: u64) -> Option<Fault> {
+///
+/// `by_kernel`: the host gives no place, as for a protection fault, or found the area of restartable sequences bad; the last fault's
+/// words may be those of an older one then.
+fn fault_of(guest: &Current, addr: u64, by_kernel: bool) -> Option<Fault> {
     let (vector, code) = last_fault();
+    if by_kernel {
+        return Some(Fault { kind: FaultKind::Protection, addr, vector, code });
+    }
     /// A protection key forbade it.
     const KEY: u64 = 1 << 5;
     let kind = match vector {
@@ -102,7 +108,8 @@ pub(super) unsafe extern "C" fn on_signal(regs: *mut sys::pt_regs, guest: NonNul
         return Answer::Original;
     }
     regs.orig_ax = usize::MAX;
-    if let Some(fault) = fault_of(&guest, addr.addr() as u64) {
+    let by_kernel = signal == sys::SIGSEGV as i32 && code == sys::SI_KERNEL as i32;
+    if let Some(fault) = fault_of(&guest, addr.addr() as u64, by_kernel) {
         let resume = guest.with_north(|north| litebox_shim_linux::fault(&mut north.task, shim_regs(regs), &fault));
         if !go_on(&guest, resume) {
             return Answer::Original;

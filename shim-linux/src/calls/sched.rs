@@ -1,25 +1,28 @@
 //! Scheduling: `sched_yield(2)`, `sched_setscheduler(2)`, `sched_setaffinity(2)`, getpriority(2), `ioprio_set(2)`, getcpu(2).
 //!
-//! The host schedules; what a program asks for is checked, kept and reported. Settings are a process's, not a thread's.
+//! The host schedules: a thread's processors are its carrier's, within those of the sandbox. What else a program asks for is checked,
+//! kept and reported; those settings are a process's, not a thread's.
 
 use super::{put, take};
 use crate::args::{Count, Flags, Int, Pid, Ptr};
+use crate::processors::Processors;
 use crate::signal::Cpu;
-use crate::task::{Process, Task};
+use crate::task::{Process, Task, TaskShared};
 use alloc::sync::Arc;
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
-use litebox_core::mm::GuestAddr;
+use litebox_core::mm::{GuestAddr, user};
 
 pub(crate) fn sched_yield<P: Cpu>(_task: &mut Task<P>) -> Result<()> {
     Ok(())
 }
 
 pub(crate) fn getcpu<P: Cpu>(_task: &mut Task<P>, cpu: Ptr, node: Ptr) -> Result<()> {
-    for addr in [cpu, node] {
+    let (number, of_node) = P::processor();
+    for (addr, value) in [(cpu, number), (node, of_node)] {
         if addr.0 != GuestAddr::default() {
-            put::<P, 4>(addr.0, &0u32)?;
+            put::<P, 4>(addr.0, &value)?;
         }
     }
     Ok(())
@@ -44,19 +47,60 @@ fn changeable<P: Cpu>(task: &Task<P>, pid: Pid) -> Result<Arc<Process<P>>> {
     }
 }
 
-pub(crate) fn sched_getaffinity<P: Cpu>(task: &mut Task<P>, pid: Pid, size: Count, mask: Ptr) -> Result<u32> {
-    if size.0 < 8 || size.0 % 8 != 0 {
+/// What others reach of the thread `pid`; 0 is the caller.
+fn thread<P: Cpu>(task: &Task<P>, process: &Arc<Process<P>>, pid: Pid) -> Result<Arc<TaskShared<P>>> {
+    match u32::try_from(pid.0) {
+        Ok(0) => Ok(Arc::clone(task.shared())),
+        Ok(tid) => process.task(tid).ok_or(errno!(SRCH, "it has ended")),
+        Err(_) => Err(errno!(SRCH)),
+    }
+}
+
+/// Bytes of a mask of all processors, in whole words.
+fn mask_bytes<P: Cpu>(task: &Task<P>) -> usize {
+    let highest = task.sandbox().machine().processors.numbers().last().unwrap_or(0);
+    usize::try_from(highest / 64).unwrap_or(0).saturating_add(1).saturating_mul(8)
+}
+
+pub(crate) fn sched_getaffinity<P: Cpu>(task: &mut Task<P>, pid: Pid, size: Count, mask: Ptr) -> Result<usize> {
+    let room = usize::try_from(size.0).unwrap_or(usize::MAX);
+    let bytes = mask_bytes(task);
+    if room < bytes || room % 8 != 0 {
         return Err(errno!(INVAL, "the mask is too small"));
     }
-    process(task, pid)?;
-    put::<P, 8>(mask.0, &1u64)?;
-    Ok(8)
+    if pid.0 < 0 {
+        return Err(errno!(SRCH, "no thread"));
+    }
+    let thread = thread(task, &process(task, pid)?, pid)?;
+    let all = &task.sandbox().machine().processors;
+    // Without a carrier it has not begun, and will run where its maker may.
+    let allowed = thread.with_carrier(P::affinity).map_or(*all, |allowed| allowed.intersection(all));
+    for (at, word) in (0..bytes).step_by(8).zip(allowed.words()) {
+        put::<P, 8>(mask.0.plus(at as u64)?, word)?;
+    }
+    Ok(bytes)
 }
 
 pub(crate) fn sched_setaffinity<P: Cpu>(task: &mut Task<P>, pid: Pid, size: Count, mask: Ptr) -> Result<()> {
-    let first = if size.0 == 0 { 0 } else { take::<P, u8, 1>(mask.0)? };
-    changeable(task, pid)?;
-    if first & 1 == 0 { Err(errno!(INVAL, "none of the processors that there are")) } else { Ok(()) }
+    let mut bytes = [0; 128];
+    let len = usize::try_from(size.0).unwrap_or(usize::MAX).min(bytes.len());
+    if let Some(bytes) = bytes.get_mut(..len) {
+        user::read_exact::<P>(mask.0, bytes)?;
+    }
+    if pid.0 < 0 {
+        return Err(errno!(SRCH, "no thread"));
+    }
+    let thread = thread(task, &changeable(task, pid)?, pid)?;
+    let wanted = Processors::from_bytes(&bytes).intersection(&task.sandbox().machine().processors);
+    let none = || errno!(INVAL, "none of the processors that there are");
+    if wanted.is_empty() {
+        return Err(none());
+    }
+    match thread.with_carrier(|carrier| P::set_affinity(carrier, &wanted)) {
+        Some(true) => Ok(()),
+        Some(false) => Err(none()),
+        None => Err(errno!(SRCH, "it has not begun or has ended")),
+    }
 }
 
 /// Lowest and highest static priority of a policy.

@@ -4,6 +4,7 @@
 //! name and random bytes; the auxiliary vector, the environment's and the arguments' pointers, and `argc` where `rsp` points.
 //! Sources: execve(2), getauxval(3); Linux `fs/exec.c` `bprm_stack_limits`, `fs/binfmt_elf.c` `create_elf_tables`.
 
+use crate::signal::sequence::{AREA_ALIGN, FEATURE_BYTES};
 use alloc::vec::Vec;
 use core::ops::Range;
 use linux_raw_sys::auxvec as at;
@@ -226,7 +227,8 @@ impl Aux {
             (at::AT_PHNUM, self.header_count), (at::AT_BASE, self.base), (at::AT_FLAGS, 0), (at::AT_ENTRY, self.entry),
             (at::AT_UID, uid), (at::AT_EUID, euid), (at::AT_GID, gid), (at::AT_EGID, egid), (at::AT_SECURE, 0),
             (at::AT_RANDOM, random_at), (at::AT_HWCAP2, self.hwcap2), (at::AT_EXECFN, path_at),
-            (at::AT_PLATFORM, platform_at), (at::AT_IGNORE, 0), (at::AT_IGNORE, 0), (at::AT_NULL, 0),
+            (at::AT_PLATFORM, platform_at),
+            (at::AT_RSEQ_FEATURE_SIZE, FEATURE_BYTES.into()), (at::AT_RSEQ_ALIGN, AREA_ALIGN.into()), (at::AT_NULL, 0),
         ]
     }
 }

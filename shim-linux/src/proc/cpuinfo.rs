@@ -1,4 +1,4 @@
-//! `/proc/cpuinfo`: the one processor that a sandbox shows, as `CPUID` describes it.
+//! `/proc/cpuinfo`: the processors that a sandbox shows, as `CPUID` describes the one that answers.
 //!
 //! Source: `proc_cpuinfo(5)`; Linux arch/x86/kernel/cpu/proc.c, arch/x86/include/asm/cpufeatures.h; Intel's manual, volume 2,
 //! `CPUID`.
@@ -53,11 +53,20 @@ fn string(text: &mut Text, registers: &[u32]) -> Result<()> {
 }
 
 /// `/proc/cpuinfo`.
-pub(super) fn cpuinfo<P: Cpu>(_sandbox: &Sandbox<P>) -> Result<Vec<u8>> {
+pub(super) fn cpuinfo<P: Cpu>(sandbox: &Sandbox<P>) -> Result<Vec<u8>> {
     let mut text = Text::default();
+    let processors = &sandbox.machine().processors;
+    for number in processors.numbers() {
+        processor::<P>(&mut text, number, processors.count())?;
+    }
+    Ok(text.finish())
+}
+
+/// One of `count` processors.
+fn processor<P: Cpu>(text: &mut Text, number: u32, count: u32) -> Result<()> {
     let [last, b, c, d] = P::cpuid(0, 0);
-    text.put(format_args!("processor\t: 0\nvendor_id\t: "))?;
-    string(&mut text, &[b, d, c])?;
+    text.put(format_args!("processor\t: {number}\nvendor_id\t: "))?;
+    string(text, &[b, d, c])?;
     let signature = register::<P>(1, 0, 0);
     let field = |shift: u32, mask: u32| (signature >> shift) & mask;
     let family = match field(8, 0xf) {
@@ -70,9 +79,9 @@ pub(super) fn cpuinfo<P: Cpu>(_sandbox: &Sandbox<P>) -> Result<Vec<u8>> {
     for leaf in 0x8000_0002..=0x8000_0004 {
         name.extend((0..4).map(|which| register::<P>(leaf, 0, which)));
     }
-    string(&mut text, &name)?;
+    string(text, &name)?;
     text.put(format_args!(
-        "\nstepping\t: {}\nphysical id\t: 0\nsiblings\t: 1\ncore id\t\t: 0\ncpu cores\t: 1\napicid\t\t: 0\ninitial apicid\t: 0\n\
+        "\nstepping\t: {}\nphysical id\t: 0\nsiblings\t: {count}\ncore id\t\t: {number}\ncpu cores\t: {count}\napicid\t\t: {number}\ninitial apicid\t: {number}\n\
          fpu\t\t: yes\nfpu_exception\t: yes\ncpuid level\t: {last}\nwp\t\t: yes\nflags\t\t:",
         field(0, 0xf)
     ))?;
@@ -91,6 +100,5 @@ pub(super) fn cpuinfo<P: Cpu>(_sandbox: &Sandbox<P>) -> Result<Vec<u8>> {
          power management:\n\n",
         sizes & 0xff,
         sizes >> 8 & 0xff
-    ))?;
-    Ok(text.finish())
+    ))
 }

@@ -8,6 +8,7 @@ use super::maps::{Sizes, sizes};
 use super::system::ticks;
 use super::text::{Text, line};
 use crate::calls::prctl;
+use crate::processors::{List, Mask};
 use crate::signal::{Cpu, Handler, SigSet, Signal};
 use crate::task::{Condition, Process};
 use alloc::vec::Vec;
@@ -194,7 +195,11 @@ pub(super) fn status<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
     let sets = [("CapInh", 0), ("CapPrm", may), ("CapEff", may), ("CapBnd", prctl::ALL), ("CapAmb", 0)];
     sets.iter().try_for_each(|(name, set)| text.put(format_args!("{name}:\t{set:016x}\n")))?;
     text.bytes(b"NoNewPrivs:\t1\nSeccomp:\t0\nSeccomp_filters:\t0\n")?;
-    text.bytes(b"Cpus_allowed:\t1\nCpus_allowed_list:\t0\nMems_allowed:\t1\nMems_allowed_list:\t0\n")?;
+    let all = process.sandbox().machine().processors;
+    let allowed = who.task()?.and_then(|task| task.with_carrier(P::affinity)).map_or(all, |allowed| allowed.intersection(&all));
+    let mask = Mask { set: &allowed, highest: all.numbers().last().unwrap_or(0) };
+    text.put(format_args!("Cpus_allowed:\t{mask}\nCpus_allowed_list:\t{}\n", List(&allowed)))?;
+    text.bytes(b"Mems_allowed:\t1\nMems_allowed_list:\t0\n")?;
     text.bytes(b"voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n")?;
     Ok(text.finish())
 }

@@ -82,11 +82,17 @@ pub(super) fn loadavg<P: Cpu>(sandbox: &Sandbox<P>) -> Result<Vec<u8>> {
 pub(super) fn stat<P: Cpu>(sandbox: &Sandbox<P>) -> Result<Vec<u8>> {
     let times = "0 0 0 0 0 0 0 0 0 0";
     let born = P::realtime().saturating_sub(sandbox.uptime()).as_secs();
-    line(format_args!(
-        "cpu  {times}\ncpu0 {times}\nintr 0\nctxt 0\nbtime {born}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
+    let mut text = Text::default();
+    text.put(format_args!("cpu  {times}\n"))?;
+    for number in sandbox.machine().processors.numbers() {
+        text.put(format_args!("cpu{number} {times}\n"))?;
+    }
+    text.put(format_args!(
+        "intr 0\nctxt 0\nbtime {born}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
         sandbox.last_id(),
         alive(sandbox),
-    ))
+    ))?;
+    Ok(text.finish())
 }
 
 /// `/proc/vmstat`: what of it a sandbox knows.

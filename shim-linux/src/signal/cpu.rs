@@ -1,6 +1,8 @@
 //! The rest of a task's processor state, which a platform reads and writes; and how a task's carrier is woken.
 
 use super::FPU_SOFTWARE_BYTES;
+use super::sequence::Sequences;
+use crate::processors::Processors;
 use crate::vdso::Vdso;
 use alloc::sync::Arc;
 use core::fmt;
@@ -8,9 +10,22 @@ use litebox_core::error::Result;
 use litebox_core::mm::GuestAddr;
 use litebox_core::platform::Platform;
 
+/// Which order membarrier(2) makes, and for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barrier {
+    /// Of memory accesses, for every thread that runs on the host.
+    All,
+    /// Of memory accesses, for the threads of the current process.
+    Memory,
+    /// The same, and each sees the instructions that are in memory now.
+    Instructions,
+    /// The same as [`Self::Memory`], and each restarts the sequence that it is in.
+    Sequences,
+}
+
 /// Floating-point and vector registers, and the two segment bases, of the *current* guest thread; kicks of others.
 ///
-/// Seven kinds of function of the host interface, beside [`Platform`]'s. None sleeps but where it says so.
+/// Twelve kinds of function of the host interface, beside [`Platform`]'s. None sleeps but where it says so.
 pub trait Cpu: Platform {
     /// A carrier, as others reach it: a task has its own from [`Task::begin`](crate::task::Task::begin) to
     /// [`Task::exit`](crate::task::Task::exit).
@@ -52,6 +67,28 @@ pub trait Cpu: Platform {
     fn set_gs_base(base: u64);
     /// What the processor says of itself: `CPUID` for this leaf and subleaf, `EAX` to `EDX`.
     fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4];
+
+    /// From now on keeps the area of the current carrier, or none: writes the processor's number, its node and the thread's concurrency
+    /// id there before ring 3 whenever one may have changed, and restarts the sequence that a preemption or a move interrupted. The
+    /// numbers in a new area are those of no processor. A task for which the area is bad gets `SIGSEGV`.
+    ///
+    /// A new carrier that shares no memory with its maker has its maker's area from the start.
+    fn watch_sequences(area: Option<Sequences>);
+
+    /// Orders what the current thread did before with what others do afterwards, on all processors at once. May sleep.
+    fn barrier(kind: Barrier);
+
+    /// The processor that the current thread runs on, and its node; either may change at once.
+    fn processor() -> (u32, u32);
+
+    /// On which processors the current thread may run, of those that are online.
+    fn processors() -> Processors;
+
+    /// On which processors a carrier may run, of those that are online. Called as [`Cpu::kick`].
+    fn affinity(carrier: &Self::Carrier) -> Processors;
+
+    /// Has a carrier run on these only, from now on; false if none of them is online. Called as [`Cpu::kick`], and may sleep.
+    fn set_affinity(carrier: &Self::Carrier, allowed: &Processors) -> bool;
 
     /// The vDSO that programs are shown, if there is one.
     fn vdso() -> Option<Arc<Vdso<Self>>> {

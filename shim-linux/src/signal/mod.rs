@@ -12,10 +12,11 @@ mod fault;
 mod frame;
 mod info;
 mod pending;
+pub mod sequence;
 
 pub use action::{Action, Actions, DefaultAction, Handler, SaFlags};
 pub use altstack::{AltStack, MIN_SIGNAL_STACK};
-pub use cpu::Cpu;
+pub use cpu::{Barrier, Cpu};
 pub use fault::{Fault, FaultKind};
 pub use frame::{
     Built, FPU_SOFTWARE_BYTES, FRAME_BYTES, Restored, build, fpu_bytes_on_stack, fpu_seal, frame_of_return, restore,

@@ -23,6 +23,8 @@ impl<P: Cpu> Task<P> {
         // Handlers and stacks of the old program mean nothing in the new one.
         self.release_robust();
         self.clear_tid();
+        self.sequences = None;
+        P::watch_sequences(None);
         if self.unshare_files().is_err() {
             process.begin_end(End::Signal(Signal::KILL.number()));
             return Err(Error::Interrupted);
@@ -35,7 +37,7 @@ impl<P: Cpu> Task<P> {
         self.stack = AltStack::default();
         self.saved_mask = None;
         self.shared.set_name(prepared.name);
-        process.with(|state| state.dumpable = prepared.dumpable);
+        process.with(|state| (state.dumpable, state.barriers) = (prepared.dumpable, 0));
         process.running().set(prepared.exec);
         self.mm = prepared.mm;
         if let Some(node) = self.sandbox().tree.lock().nodes.get_mut(&process.pid()) {

@@ -63,6 +63,8 @@ pub struct ProcessState {
     pub parent_death: u32,
     /// Whether its descendants become its children when their parents end. See prctl(2), `PR_SET_CHILD_SUBREAPER`.
     pub subreaper: bool,
+    /// Which barriers it may ask for: its registrations. See membarrier(2).
+    pub barriers: u32,
     /// How it runs.
     pub tuning: Tuning,
 }
@@ -94,6 +96,7 @@ impl ProcessState {
             dumpable: true,
             parent_death: 0,
             subreaper: false,
+            barriers: 0,
             tuning: Tuning::default(),
         }
     }

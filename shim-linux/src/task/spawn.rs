@@ -209,6 +209,7 @@ impl<P: Cpu> Task<P> {
         let mut child = Self::with(shared, process, mm, files, fs);
         let shares_stack = !request.has(raw::CLONE_VM) || request.has(raw::CLONE_VFORK);
         child.stack = if shares_stack { self.stack } else { AltStack::default() };
+        child.sequences = self.sequences.filter(|_| !request.has(raw::CLONE_VM));
         child.sp = request.stack.unwrap_or(self.sp);
         if request.has(raw::CLONE_CHILD_CLEARTID) {
             child.clear_tid = request.child_tid;

@@ -5,6 +5,7 @@ use super::sandbox::Sandbox;
 use super::spawn::{Spawned, Unborn, Vfork};
 use super::tree::Node;
 use crate::regs::Regs;
+use crate::signal::sequence::Sequences;
 use crate::signal::{AltStack, Cpu, Info, Pending, SigSet};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -175,6 +176,11 @@ impl<P: Cpu> TaskShared<P> {
         }
     }
 
+    /// What `ask` learns of its carrier, if it has one.
+    pub(crate) fn with_carrier<T>(&self, ask: impl FnOnce(&P::Carrier) -> T) -> Option<T> {
+        self.carrier.lock().as_ref().map(ask)
+    }
+
     /// Takes the carrier away; no kick of it is under way any more.
     pub(super) fn leave_carrier(&self) {
         let carrier = self.carrier.lock().take();
@@ -243,6 +249,8 @@ pub struct Task<P: Cpu> {
     pub(crate) clear_tid: GuestAddr,
     /// Futexes to release at the end. See `set_robust_list(2)`.
     pub(crate) robust_list: GuestAddr,
+    /// The area of its restartable sequences, if it has one. See rseq(2).
+    pub(crate) sequences: Option<Sequences>,
     /// Whether its sandbox's calls are traced: a copy, for every call asks.
     is_traced: bool,
     /// `rsp` at its last system call that [`quick`](crate::quick()) did not answer.
@@ -316,6 +324,7 @@ impl<P: Cpu> Task<P> {
             stack: AltStack::default(),
             clear_tid: GuestAddr::default(),
             robust_list: GuestAddr::default(),
+            sequences: None,
             is_traced,
             sp: 0,
             after: After::Return,
@@ -326,11 +335,14 @@ impl<P: Cpu> Task<P> {
         }
     }
 
-    /// Gives it its carrier, by which others wake it. The platform asks [`before_guest`](crate::before_guest) afterwards and before
+    /// Gives it its carrier, which is the caller, and by which others wake it. The platform asks [`before_guest`](crate::before_guest) afterwards and before
     /// its first instruction: signals may have come before there was anybody to wake.
     pub fn begin(&mut self, carrier: P::Carrier) {
         *self.shared.carrier.lock() = Some(carrier);
         self.phase = Phase::Alive;
+        if self.sequences.is_none() {
+            P::watch_sequences(None);
+        }
     }
 
     /// Its id.

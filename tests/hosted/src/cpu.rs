@@ -4,7 +4,9 @@ use crate::{Hosted, Interrupter};
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::mm::{GuestAddr, user};
-use litebox_shim_linux::signal::{Cpu, FPU_SOFTWARE_BYTES};
+use litebox_shim_linux::processors::Processors;
+use litebox_shim_linux::signal::sequence::Sequences;
+use litebox_shim_linux::signal::{Barrier, Cpu, FPU_SOFTWARE_BYTES};
 use std::cell::{Cell, RefCell};
 
 /// An XSAVE image of x87 and SSE state only: the legacy area and the header.
@@ -79,6 +81,30 @@ impl Cpu for Hosted {
 
     fn set_gs_base(base: u64) {
         BASES.set([Self::fs_base(), base]);
+    }
+
+    /// No thread of a test has instructions that could be interrupted.
+    fn watch_sequences(_area: Option<Sequences>) {}
+
+    fn barrier(_kind: Barrier) {
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    fn processor() -> (u32, u32) {
+        (0, 0)
+    }
+
+    fn processors() -> Processors {
+        Processors::of([0, 1])
+    }
+
+    /// A test's threads are not bound.
+    fn affinity(_carrier: &Interrupter) -> Processors {
+        Self::processors()
+    }
+
+    fn set_affinity(_carrier: &Interrupter, allowed: &Processors) -> bool {
+        !allowed.intersection(&Self::processors()).is_empty()
     }
 
     fn cpuid(leaf: u32, _subleaf: u32) -> [u32; 4] {

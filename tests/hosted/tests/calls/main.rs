@@ -12,6 +12,7 @@ mod notify;
 mod open;
 mod pipe;
 mod poll;
+mod rseq;
 mod shm;
 mod socket;
 mod terminal;
