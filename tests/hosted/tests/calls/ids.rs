@@ -104,10 +104,6 @@ fn priorities_and_policies_are_checked_and_kept() {
     guest.ok(nr::__NR_sched_getattr, &[0, attr, 48, 0]);
     assert_eq!((guest.half(attr), guest.half(attr + 4), guest.half(attr + 16)), (48, nr::SCHED_BATCH, 5));
     guest.ok(nr::__NR_sched_setattr, &[0, attr, 0]);
-    let mask = guest.words(&[1]);
-    guest.ok(nr::__NR_sched_setaffinity, &[0, 8, mask]);
-    let other = guest.words(&[2]);
-    guest.fails(errno::EINVAL, nr::__NR_sched_setaffinity, &[0, 8, other]);
     guest.ok(nr::__NR_ioprio_set, &[1, 0, 2 << 13 | 3]);
     assert_eq!(guest.ok(nr::__NR_ioprio_get, &[1, 0]), 2 << 13 | 3);
     guest.fails(errno::EPERM, nr::__NR_ioprio_set, &[1, 0, 1 << 13]);
