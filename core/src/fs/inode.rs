@@ -117,6 +117,10 @@ pub trait Inode<P: Platform>: Any + Send + Sync + fmt::Debug {
     fn volatile(&self) -> bool {
         false
     }
+    /// Whether it is a directory that only the host can look into, so that it pays to keep it in mind.
+    fn costly(&self) -> bool {
+        self.read_only()
+    }
     /// Whether `name` leads to `child` as it did; asked before a remembered name is used.
     fn is_still(&self, _name: Name<'_>, _child: &InodeRef<P>) -> bool {
         true

@@ -17,6 +17,7 @@ pub mod map;
 pub mod memory;
 pub mod mount;
 pub mod notify;
+pub mod overlay;
 pub mod path;
 mod path_ops;
 pub mod pipe;

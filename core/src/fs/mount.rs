@@ -189,7 +189,7 @@ impl<P: Platform> MountNamespace<P> {
         core::iter::once(&self.root).chain(mounts.1.iter().map(|mount| &mount.root)).cloned().collect()
     }
 
-    /// Keeps a directory of a read-only file system in mind for a while, so that the next walk through it need not ask the host.
+    /// Keeps a directory that is costly to look into in mind for a while, so that the next walk through it need not ask the host.
     pub(super) fn keep(&self, dir: &Arc<Dentry<P>>) {
         let mut recent = self.recent.lock();
         let evicted = if recent.len() >= RECENT_MAX { recent.pop_front() } else { None };

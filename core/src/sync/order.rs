@@ -7,7 +7,7 @@
 //! | 3 | descriptor table | yes |
 //! | 4 | file offset; a memory file's append lock; a pipe's reader lock; a proc file's text; a socket's reader lock | yes |
 //! | 5 | a namespace's rename lock | no |
-//! | 6 | directory entries: a dentry's children (two only under rank 5), a host directory's open handle | no |
+//! | 6 | directory entries: a dentry's children (two only under rank 5), a host directory's open handle; within it an overlay's copying, then its changes, then those of the layer above | no |
 //! | 7 | mounts | no |
 //! | 8 | address space | no: a fault takes it |
 //! | 9 | a file system's pages, a mapping's source | no: a fault takes it |

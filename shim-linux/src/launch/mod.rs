@@ -21,16 +21,17 @@ use core::fmt;
 use dev::Terminal;
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
-use litebox_core::error::Result;
+use litebox_core::error::{Errno, Result};
 use litebox_core::fs::devices::HostStream;
 use litebox_core::fs::fd_table::{Fd, FdFlags};
 use litebox_core::fs::file::File;
 use litebox_core::fs::host::{HostDir, HostFile};
 use litebox_core::fs::hostdir::{self, HostAccess};
-use litebox_core::fs::inode::InodeRef;
+use litebox_core::fs::inode::{InodeRef, Special};
 use litebox_core::fs::memory::MemoryFs;
 use litebox_core::fs::mount::{MountFlags, MountNamespace, NewMount};
-use litebox_core::fs::path::{FsContext, Resolve};
+use litebox_core::fs::overlay;
+use litebox_core::fs::path::{At, FsContext, Resolve};
 use litebox_core::fs::types::{Access, Credentials, DeviceId, FileKind, Gid, InodeId, Mode, NewNode, Uid};
 use litebox_core::quota::Quota;
 
@@ -62,6 +63,9 @@ impl<P: Cpu> fmt::Debug for Builder<P> {
 /// The permissions of a directory that everybody may use, as /tmp is.
 const EVERYBODY: Mode = Mode::STICKY.union(Mode::RWXU).union(Mode::RWXG).union(Mode::RWXO);
 
+/// The permissions of a directory that is made to mount something on.
+const DIRECTORY: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
+
 impl<P: Cpu> Builder<P> {
     /// A sandbox that may use `memory` bytes and show them to its programs, of at most `tasks` tasks or as many as usual. Each
     /// call is written to `trace`, if there is one.
@@ -89,12 +93,24 @@ impl<P: Cpu> Builder<P> {
     /// Shows a directory of the host at `at`.
     ///
     /// # Errors
-    /// - `INVAL`: the first mount is not at `/`.  - `NOENT`, `NOTDIR`, `LOOP`, `NAMETOOLONG`: there is no such place, or the one
-    ///   is a directory and the other is not.  - `NOSPC`: too many mounts.  - `NOMEM`; those of the host.
+    /// - `INVAL`: the first mount is not at `/`.  - `NOENT`, `NOTDIR`, `LOOP`, `NAMETOOLONG`: there is no such place and none can be
+    ///   made, or the one is a directory and the other is not.  - `NOSPC`: too many mounts.  - `NOMEM`; those of the host.
     pub fn mount_host_dir(&mut self, at: &[u8], dir: Arc<dyn HostDir<P>>, read_only: bool) -> Result<()> {
         let access = if read_only { HostAccess::ReadOnly } else { HostAccess::ReadWrite };
         let root = hostdir::root(self.new_device(), dir, access)?;
         self.mount(at, root, ("host", "host"), flags(read_only) | MountFlags::NODEV)
+    }
+
+    /// Shows a directory of the host at `at`, and what the guest changes in it: that is kept in memory, at most `size` bytes of it or
+    /// as many as the sandbox has.
+    ///
+    /// # Errors
+    /// Those of [`Builder::mount_host_dir`].
+    pub fn mount_overlay(&mut self, at: &[u8], dir: Arc<dyn HostDir<P>>, size: Option<u64>, read_only: bool) -> Result<()> {
+        let lower = hostdir::root(self.new_device(), dir, HostAccess::ReadOnly)?;
+        let upper = self.memory(size)?;
+        let root = overlay::root(self.new_device(), self.sandbox.quota(), lower, &upper)?;
+        self.mount(at, root, ("overlay", "overlay"), flags(read_only) | MountFlags::NODEV)
     }
 
     /// Shows a file of the host at `at`, which is one.
@@ -256,8 +272,28 @@ impl<P: Cpu> Builder<P> {
         // Seen from what was mounted last at the root.
         let fs = FsContext::new(Arc::clone(&namespace));
         let launcher = Credentials { privileged: true, ..Credentials::default() };
-        let point = fs.at_cwd(&launcher).resolve(at, Resolve::FOLLOW)?;
+        let paths = fs.at_cwd(&launcher);
+        let point = match paths.resolve(at, Resolve::FOLLOW) {
+            Err(missing) if missing.is(Errno::NOENT) => {
+                make_point(paths, at, new.root.kind()).map_err(|_| missing)?;
+                paths.resolve(at, Resolve::FOLLOW)?
+            }
+            found => found?,
+        };
         namespace.mount(&point, new).map(|_| ())
+    }
+}
+
+/// Makes what is missing of the path `at`, so that something of that kind can be mounted there.
+fn make_point<P: Cpu>(paths: At<'_, P>, at: &[u8], kind: FileKind) -> Result<()> {
+    let exists = |done: Result<()>| if done.as_ref().is_err_and(|error| error.is(Errno::EXIST)) { Ok(()) } else { done };
+    let slashes = at.iter().enumerate().filter(|(index, byte)| *index > 0 && **byte == b'/');
+    for (end, _) in slashes {
+        exists(paths.mkdir(at.get(..end).unwrap_or_default(), DIRECTORY))?;
+    }
+    match kind {
+        FileKind::Directory => exists(paths.mkdir(at, DIRECTORY)),
+        _ => paths.mknod(at, Special::Regular, Mode::RUSR | Mode::WUSR).map(drop),
     }
 }
 

@@ -31,7 +31,9 @@ fn the_first_mount_is_the_root() {
     assert!(builder.mount_memory(b"/tmp", None, false).unwrap_err().is(Errno::INVAL));
     assert!(builder.mount_host_file(b"/", Bytes::new(FileKind::Regular, 0o644, b""), false).unwrap_err().is(Errno::NOTDIR));
     builder.mount_memory(b"/", None, false).unwrap();
-    assert!(builder.mount_proc(b"/proc", false).unwrap_err().is(Errno::NOENT), "there is no such directory");
+    builder.mount_proc(b"/made/proc", false).unwrap();
+    builder.mount_memory(b"/locked", None, true).unwrap();
+    assert!(builder.mount_proc(b"/locked/proc", false).unwrap_err().is(Errno::NOENT), "no such directory, and none can be made");
     assert!(builder.run(b"/a", b"/", &[b"a"], &[]).unwrap_err().is(Errno::NOENT));
 }
 
