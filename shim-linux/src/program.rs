@@ -174,7 +174,11 @@ fn map_segment<P: Cpu>(mm: &AddressSpace<P>, segment: &Segment, pages: &Arc<dyn 
     let end = round_up(segment.end).ok_or(errno!(INVAL))?;
     if zeros < end {
         let len = end.saturating_sub(zeros);
-        mm.map(MapRequest::anonymous(len, segment.prot).at(Place::Fixed(moved(zeros))))?;
+        // What can never be there: Linux's overcommit heuristic.
+        if len > mm.quota().limit() {
+            return Err(errno!(NOMEM, "the program asks for more memory than there is"));
+        }
+        mm.map(MapRequest::anonymous(len, segment.zero_prot()).at(Place::Fixed(moved(zeros))))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod cpio;
 mod paths;
 mod run;
 mod setup;
+mod specification;
 mod terminal;
 mod test;
 mod tested;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::paths;
+use crate::{paths, specification};
 
 /// A file above this is listed: it is time to think about its parts.
 const LONG_FILE: usize = 600;
@@ -45,6 +45,7 @@ pub(crate) fn problems() -> Result<Vec<String>> {
         let safe = SAFE_CRATES.contains(&name.as_str());
         problems.extend(judge(&text, safe).into_iter().map(|problem| format!("{name}: {problem}")));
     }
+    problems.extend(specification::problems()?);
     Ok(problems)
 }
 

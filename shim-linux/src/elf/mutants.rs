@@ -107,6 +107,7 @@ fn each_broken_header_gives_the_errno_of_linux() {
     assert_eq!(refused(&with(|b| b[56] = 0)), Some(Errno::NOEXEC), "no headers");
     assert_eq!(refused(&with(|b| b[57] = 0xff)), Some(Errno::NOEXEC), "too many");
     assert_eq!(refused(&with(|b| b[39] = 0x80)), Some(Errno::NOEXEC), "negative offset");
+    assert_eq!(refused(&with(|b| b[32..40].copy_from_slice(&i64::MAX.to_le_bytes()))), Some(Errno::NOEXEC), "last offset");
     assert_eq!(refused(&with(|b| b.truncate(100))), Some(Errno::NOEXEC), "cut off");
     assert_eq!(refused(&with(|b| b.truncate(0x804))), Some(Errno::IO), "path cut off");
     assert_eq!(refused(&with(|b| b[0x80a] = b'x')), Some(Errno::NOEXEC), "path without end");
@@ -117,7 +118,25 @@ fn each_broken_header_gives_the_errno_of_linux() {
     assert_eq!(refused(&load(0, 0x40_0000, 0x100, u64::MAX)), Some(Errno::INVAL), "huge");
     assert_eq!(refused(&load(0, 0x40_0000, 0x100, 0x100)), None);
     assert_eq!(refused(&file(DYN, &[(1, 5, 0, 0, 0, 0, 0)])), Some(Errno::INVAL), "nothing to map");
+    assert_eq!(refused(&file(DYN, &[(1, 5, 0, 0, 0, 0, 0), (1, 6, 0, 0x2000, 0, 0, 0)])), None, "nothing, over two pages");
     assert_eq!(refused(&file(DYN, &[(0, 0, 0, 0, 0, 0, 0)])), None, "starts, and faults");
+}
+
+/// A file whose reads fail behind its header, as those past the last offset do.
+struct Unreadable<'a>(&'a [u8]);
+
+impl Image for Unreadable<'_> {
+    fn read_at(&self, offset: u64, dst: &mut [u8]) -> Result<usize> {
+        if offset == 0 { self.0.read_at(0, dst) } else { Err(litebox_core::errno!(INVAL)) }
+    }
+}
+
+#[test]
+fn program_headers_that_cannot_be_read_are_malformed() {
+    let bytes = well_made();
+    let errno = |plan: Result<Plan>| plan.err().and_then(|error| error.errno());
+    assert_eq!(errno(Plan::of_program(&Unreadable(&bytes))), Some(Errno::NOEXEC));
+    assert_eq!(errno(Plan::of_interpreter(&Unreadable(&bytes))), Some(Errno::LIBBAD));
 }
 
 #[test]

@@ -69,8 +69,16 @@ pub struct Segment {
     pub zero_from: u64,
     /// The address after its last byte.
     pub end: u64,
-    /// Rights.
+    /// Rights of the pages that hold bytes of the file.
     pub prot: Prot,
+}
+
+impl Segment {
+    /// Rights of the pages that hold only zeros: they are data whatever the file says, executable if it says so (`elf_load`).
+    #[must_use]
+    pub fn zero_prot(&self) -> Prot {
+        Prot::READ | Prot::WRITE | (self.prot & Prot::EXEC)
+    }
 }
 
 /// What an ELF file asks its loader to do.
@@ -158,8 +166,7 @@ impl Plan {
         for header in headers.iter().filter(|header| header.p_type == abi::PT_LOAD) {
             plan.segments.extend(segment(header)?);
         }
-        let loads = headers.iter().any(|header| header.p_type == abi::PT_LOAD);
-        if plan.kind == Kind::Movable && loads && plan.span().is_none() {
+        if plan.kind == Kind::Movable && spans_nothing(&headers) {
             return Err(errno!(INVAL, "the file's segments are empty"));
         }
         Ok(plan)
@@ -226,7 +233,8 @@ fn read_program_headers(
     let mut raw = Vec::new();
     raw.try_reserve_exact(bytes).map_err(|_| errno!(NOMEM))?;
     raw.resize(bytes, 0);
-    if i64::try_from(header.e_phoff).is_err() || image.read_at(header.e_phoff, &mut raw)? < bytes {
+    // A failed read is a malformed file too, whatever the failure.
+    if i64::try_from(header.e_phoff).is_err() || image.read_at(header.e_phoff, &mut raw).unwrap_or(0) < bytes {
         return Err(role.malformed());
     }
     let mut headers = Vec::new();
@@ -279,6 +287,14 @@ fn headers_at(header: &FileHeader<LittleEndian>, headers: &[ProgramHeader]) -> u
             (into < load.p_filesz).then(|| load.p_vaddr.wrapping_add(into))
         })
         .unwrap_or(0)
+}
+
+/// Whether there are segments, and all start and end at one page boundary: `total_mapping_size`, which counts those of no bytes.
+fn spans_nothing(headers: &[ProgramHeader]) -> bool {
+    let loads = || headers.iter().filter(|header| header.p_type == abi::PT_LOAD);
+    let start = loads().map(|load| load.p_vaddr & !PAGE_SIZE.wrapping_sub(1)).min();
+    let end = loads().map(|load| load.p_vaddr.wrapping_add(load.p_memsz)).max();
+    start.is_some() && start == end
 }
 
 fn alignment(headers: &[ProgramHeader]) -> u64 {

@@ -11,7 +11,7 @@ pub const MAX_DEPTH: usize = 5;
 /// The first line of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Script<'a> {
-    /// Path of the interpreter; not empty, without NUL.
+    /// Path of the interpreter, without NUL; empty if the line's first byte that is no blank is a NUL.
     pub interpreter: &'a [u8],
     /// The rest of the line as one argument, if there is any.
     pub argument: Option<&'a [u8]>,
@@ -65,11 +65,11 @@ impl<'a> Script<'a> {
         };
         // Blanks before a NUL stay: the line's end is the new line's, or the prefix's.
         let line = skip_blanks(drop_blanks_at_end(line));
-        let end = line.iter().position(|byte| is_blank(*byte) || *byte == 0).unwrap_or(line.len());
-        let (interpreter, rest) = line.split_at_checked(end).unwrap_or((line, &[]));
-        if interpreter.is_empty() {
+        if line.is_empty() {
             return Err(errno!(NOEXEC, "the script names no interpreter"));
         }
+        let end = line.iter().position(|byte| is_blank(*byte) || *byte == 0).unwrap_or(line.len());
+        let (interpreter, rest) = line.split_at_checked(end).unwrap_or((line, &[]));
         let argument = match rest.first() {
             Some(separator) if is_blank(*separator) => Some(until_nul(skip_blanks(rest))),
             _ => None,
@@ -113,7 +113,8 @@ mod tests {
         assert_eq!(parsed(b"#!/bin/sh "), Some((b"/bin/sh".to_vec(), Some(Vec::new()))), "a blank, then the file's end");
         assert_eq!(parsed(b"#!\n"), None);
         assert_eq!(parsed(b"#!   \n/bin/sh"), None);
-        assert_eq!(parsed(b"#!"), None);
+        assert_eq!(parsed(b"#! \0x\n"), Some((Vec::new(), None)), "a NUL, where the path would begin");
+        assert_eq!(parsed(b"#!"), Some((Vec::new(), None)), "as is the one behind a file's end");
     }
 
     #[test]

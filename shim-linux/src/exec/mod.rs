@@ -117,6 +117,15 @@ pub fn open<P: Platform>(at: At<'_, P>, path: &[u8], how: Resolve) -> Result<Arc
     Ok(File::new(place, ops, OFlags::READ))
 }
 
+/// Opens the program that a file names as its interpreter.
+fn open_interpreter<P: Cpu>(request: &Request<'_, P>, path: &[u8]) -> Result<Arc<File<P>>> {
+    // Unlike a path from a program, an empty one from within the kernel is the working directory.
+    if path.is_empty() {
+        return Err(errno!(ACCESS, "an empty path names the working directory, which is no program"));
+    }
+    open(request.at_cwd(), path, Resolve::FOLLOW)
+}
+
 /// A file that a program is read from.
 struct Reader<'a, P: Platform>(&'a File<P>);
 
@@ -161,7 +170,7 @@ pub fn prepare<P: Cpu>(request: &Request<'_, P>, file: Arc<File<P>>, name: &[u8]
             push(&mut front, argument)?;
         }
         push(&mut front, script.interpreter)?;
-        file = open(request.at_cwd(), script.interpreter, Resolve::FOLLOW)?;
+        file = open_interpreter(request, script.interpreter)?;
         readable &= may_read(request, &file);
     }
     Err(errno!(LOOP, "too many scripts name scripts"))
@@ -198,7 +207,7 @@ fn load<P: Cpu>(
     let mut readable = readable;
     let interpreter = match &plan.interpreter {
         Some(path) => {
-            let file = open(request.at_cwd(), path, Resolve::FOLLOW)?;
+            let file = open_interpreter(request, path)?;
             readable &= may_read(request, &file);
             let plan = Plan::of_interpreter(&Reader(&file))?;
             Some((plan, self::pages(request, &file)?))

@@ -12,6 +12,7 @@ mod vm;
 use anyhow::Result;
 use clap::Args;
 
+pub(crate) use self::hostile::names as hostile_suites;
 use self::report::Report;
 use self::shared::{Kernel, Shared};
 

@@ -15,6 +15,10 @@ pub(crate) const CODE: &[u8] = b"\x0f\x05\xeb\xfe";
 pub(crate) const DATA: u64 = 0x2000;
 /// What is there.
 pub(crate) const BYTES: &[u8] = b"data";
+/// Where the data's rights are in the file.
+pub(crate) const DATA_RIGHTS: usize = 64 + 56 + 4;
+/// Where its bytes in memory are.
+pub(crate) const DATA_MEMORY: usize = 64 + 56 + 40;
 
 fn file(e_type: u16, base: u64, interpreter: Option<&str>) -> Vec<u8> {
     let mut headers: Vec<Header> = vec![

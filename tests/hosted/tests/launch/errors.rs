@@ -51,6 +51,8 @@ fn interpreters_that_cannot_be_used() {
         ("dir", dir([])),
         ("directory", program(b"#!/dir\n")),
         ("nameless", program(b"#!\n")),
+        ("mark", program(b"#!")),
+        ("elf-empty", program(&elf::movable("\0lib"))),
         ("elf-missing", program(&elf::movable("/none"))),
         ("elf-plain", program(&elf::movable("/plain"))),
         ("text", program(&[b'x'; 100])),
@@ -64,6 +66,8 @@ fn interpreters_that_cannot_be_used() {
         ("/not-executable", Errno::ACCESS),
         ("/directory", Errno::ACCESS),
         ("/nameless", Errno::NOEXEC),
+        ("/mark", Errno::ACCESS),
+        ("/elf-empty", Errno::ACCESS),
         ("/elf-missing", Errno::NOENT),
         ("/elf-plain", Errno::ACCESS),
         ("/elf-text", Errno::LIBBAD),
@@ -72,6 +76,18 @@ fn interpreters_that_cannot_be_used() {
     ] {
         assert_eq!(refused(&builder, path), errno, "{path}");
     }
+}
+
+#[test]
+fn more_zeros_than_there_is_memory() {
+    let with = |bytes: u64| {
+        let mut file = elf::fixed();
+        file[elf::DATA_MEMORY..][..8].copy_from_slice(&bytes.to_le_bytes());
+        program(&file)
+    };
+    let builder = sandbox(dir([("fits", with(255 << 20)), ("huge", with(257 << 20))]));
+    assert!(run(&builder, "/fits", &["x"]).is_ok());
+    assert_eq!(refused(&builder, "/huge"), Errno::NOMEM);
 }
 
 #[test]

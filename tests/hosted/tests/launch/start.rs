@@ -31,6 +31,20 @@ fn a_fixed_program_is_in_memory_as_its_file_says() {
 }
 
 #[test]
+fn pages_of_zeros_can_be_read_and_written_whatever_the_file_says() {
+    for (flags, of_file, of_zeros) in [(6, "rw-p", "rw-p"), (4, "r--p", "rw-p"), (1, "--xp", "rwxp"), (0, "---p", "rw-p")] {
+        let mut bytes = elf::fixed();
+        bytes[elf::DATA_RIGHTS] = flags;
+        let begun = run(&sandbox(dir([("a", program(&bytes)), ("proc", dir([]))])), "/a", &["a"]).unwrap();
+        let maps = begun.cat("/proc/self/maps");
+        for (start, rights) in [(elf::BASE + elf::DATA, of_file), (elf::BASE + elf::DATA + PAGE_SIZE, of_zeros)] {
+            let line = format!("{start:08x}-{:08x} {rights} ", start + PAGE_SIZE);
+            assert!(maps.contains(&line), "flags {flags}: {line} not in\n{maps}");
+        }
+    }
+}
+
+#[test]
 fn a_movable_program_is_started_by_its_interpreter() {
     let builder =
         sandbox(dir([("lib", dir([("ld.so", program(&elf::interpreter()))])), ("a", program(&elf::movable("/lib/ld.so")))]));

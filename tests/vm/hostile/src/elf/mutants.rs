@@ -51,6 +51,9 @@ const VALUES: [u64; 34] = [
     u64::MAX,
 ];
 
+/// The mutant whose segments are at the end of Linux's addresses.
+pub(super) const HIGHEST: &str = "the type and the highest addresses";
+
 /// Files with several faults.
 const RANDOM: usize = 800;
 
@@ -200,7 +203,7 @@ fn shapes(base: &Image, add: &mut impl FnMut(String, Vec<u8>)) {
         let kind = &mut image.header.fields[0].2;
         *kind = if *kind == EXEC { DYN } else { EXEC };
     });
-    change("the type and the highest addresses", |image| {
+    change(HIGHEST, |image| {
         image.header.fields[0].2 = EXEC;
         for (index, segment) in loads(image).into_iter().enumerate() {
             segment[3] = 0x7fff_ffff_0000 + 0x1000 * index as u64;
