@@ -9,7 +9,7 @@ use super::inode::{Blocking, DirSink, FileOps, IoCx, OpsRef};
 use super::io::{IoDst, IoSrc};
 use super::locks::FileLocks;
 use super::notify::Happened;
-use super::types::{FileKind, OFFSET_MAX, OFlags, Ready, SeekFrom};
+use super::types::{AttrChange, FileKind, OFFSET_MAX, OFlags, Ready, SeekFrom};
 use crate::platform::Platform;
 use crate::sync::{Mutex, WaitQueue};
 use crate::{errno, error::Result};
@@ -124,7 +124,7 @@ impl<P: Platform> File<P> {
 
     fn cx(&self) -> IoCx {
         let blocking = if self.flags().contains(OFlags::NONBLOCK) { Blocking::No } else { Blocking::Yes };
-        IoCx { blocking }
+        IoCx { blocking, strips: self.flags().contains(OFlags::STRIPS) }
     }
 
     fn readable(&self) -> Result<()> {
@@ -283,6 +283,14 @@ impl<P: Platform> File<P> {
             return Err(errno!(INVAL, "not a regular file open for writing, or a bad length"));
         }
         self.ops.truncate(size)?;
+        if self.flags().contains(OFlags::STRIPS) {
+            let inode = self.place.inode();
+            let mode = inode.attr()?.mode;
+            let left = mode.without_set_ids();
+            if left != mode {
+                inode.set_attr(&AttrChange { mode: Some(left), ..AttrChange::default() })?;
+            }
+        }
         self.tell(Happened::MODIFY);
         Ok(())
     }

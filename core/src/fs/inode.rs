@@ -189,11 +189,22 @@ pub enum Blocking {
     No,
 }
 
+/// What becomes of a file's length when memory is reserved past its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It grows to the end of what is reserved.
+    Moves,
+    /// It stays (`FALLOC_FL_KEEP_SIZE`).
+    Stays,
+}
+
 /// How one transfer is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IoCx {
     /// Whether it may wait.
     pub blocking: Blocking,
+    /// Whether a write takes the set-id bits off; see [`OFlags::STRIPS`].
+    pub strips: bool,
 }
 
 /// A terminal's size. See `ioctl_tty(2)`.
@@ -266,8 +277,8 @@ pub trait FileOps<P: Platform>: Send + Sync + fmt::Debug {
     fn truncate(&self, _size: u64) -> Result<()> {
         Err(errno!(INVAL, "has no length"))
     }
-    /// Reserves memory for a range, extending the file if need be.
-    fn allocate(&self, _offset: u64, _len: u64) -> Result<()> {
+    /// Reserves memory for a range, which may lie past the end.
+    fn allocate(&self, _offset: u64, _len: u64, _end: End) -> Result<()> {
         Err(errno!(OPNOTSUPP))
     }
     /// Makes a range zeros and gives its memory back; the length stays.

@@ -109,14 +109,15 @@ impl<P: Platform> At<'_, P> {
             return Err(errno!(PERM, "only the owner may ask for no access times"));
         }
         if truncate && kind == FileKind::Regular {
-            place.inode().set_attr(&AttrChange { size: Some(0), ..AttrChange::default() })?;
+            let mode = self.mode_left(&place)?;
+            place.inode().set_attr(&AttrChange { size: Some(0), mode, ..AttrChange::default() })?;
         }
-        let ops = Arc::clone(place.inode()).open(flags)?;
-        Ok(File::new(place, ops, flags))
+        self.open_made(place, flags)
     }
 
-    /// Opens what was just made: its mode does not bind its maker.
-    fn open_made(&self, place: Arc<Dentry<P>>, flags: OFlags) -> Result<Arc<File<P>>> {
+    /// Opens what was just made, whose mode does not bind its maker, or what may be opened.
+    fn open_made(&self, place: Arc<Dentry<P>>, mut flags: OFlags) -> Result<Arc<File<P>>> {
+        flags.set(OFlags::STRIPS, !self.credentials.privileged && flags.contains(OFlags::WRITE));
         let ops = Arc::clone(place.inode()).open(flags)?;
         Ok(File::new(place, ops, flags))
     }
@@ -381,6 +382,10 @@ impl<P: Platform> At<'_, P> {
             }
             self.may(place, Access::WRITE)?;
         }
+        let mut change = *change;
+        if change.size.is_some() && change.mode.is_none() {
+            change.mode = self.mode_left(place)?;
+        }
         let now_only = [change.accessed, change.modified].iter().all(|time| *time == Some(super::types::SetTime::Now));
         let times = change.accessed.is_some() || change.modified.is_some();
         if times && !owns {
@@ -389,11 +394,21 @@ impl<P: Platform> At<'_, P> {
             }
             self.may(place, Access::WRITE)?;
         }
-        place.inode().set_attr(change)?;
+        place.inode().set_attr(&change)?;
         if let Some(watches) = place.mount().watches() {
             watches.happened(place, if change.size.is_some() { Happened::MODIFY } else { Happened::ATTRIB });
         }
         Ok(())
+    }
+
+    /// The mode that a file is left with when the one who asks changes its content, if it is another one.
+    fn mode_left(&self, place: &Dentry<P>) -> Result<Option<Mode>> {
+        if self.credentials.privileged {
+            return Ok(None);
+        }
+        let mode = place.inode().attr()?.mode;
+        let left = mode.without_set_ids();
+        Ok((left != mode).then_some(left))
     }
 
     fn in_group(&self, gid: super::types::Gid) -> bool {
@@ -446,7 +461,13 @@ impl<P: Platform> At<'_, P> {
     fn new_node(&self, dir: &Dentry<P>, mode: Mode) -> Result<NewNode> {
         let attr = dir.inode().attr()?;
         let gid = if attr.mode.contains(Mode::SETGID) { attr.gid } else { self.credentials.gid };
-        Ok(NewNode { mode: mode & !self.fs.umask, uid: self.credentials.uid, gid })
+        let mut mode = mode & !self.fs.umask;
+        // Nobody makes programs that run as a group that is not its own. Linux: `mode_strip_sgid`.
+        let runs = mode.contains(Mode::SETGID | Mode::XGRP);
+        if runs && attr.mode.contains(Mode::SETGID) && !self.credentials.privileged && !self.in_group(gid) {
+            mode = mode.difference(Mode::SETGID);
+        }
+        Ok(NewNode { mode, uid: self.credentials.uid, gid })
     }
 
     /// Whether the one who asks may take `child` out of `dir`: write permission, and in a sticky directory ownership.

@@ -65,6 +65,8 @@ bitflags! {
         const SYNC = 1 << 16;
         /// Signal-driven I/O. Remembered, no effect.
         const ASYNC = 1 << 17;
+        /// Whoever opened it is not privileged: what it writes takes the set-id bits of a program off.
+        const STRIPS = 1 << 18;
     }
 }
 
@@ -109,6 +111,16 @@ bitflags! {
         const WOTH = 0o002;
         /// Others execute or search.
         const XOTH = 0o001;
+    }
+}
+
+impl Mode {
+    /// What is left when an unprivileged user changed a file that runs with other ids. A set-group-ID bit without the group's
+    /// right to execute once stood for mandatory locks, and stays. Linux: `setattr_should_drop_suidgid`.
+    #[must_use]
+    pub fn without_set_ids(self) -> Self {
+        let mode = self.difference(Self::SETUID);
+        if mode.contains(Self::XGRP) { mode.difference(Self::SETGID) } else { mode }
     }
 }
 

@@ -83,10 +83,7 @@ pub(crate) fn fchmod<P: Cpu>(task: &mut Task<P>, fd: Fd, mode: Mode) -> Result<(
 fn new_owner<P: Cpu>(place: &Dentry<P>, user: Id, group: Id) -> Result<AttrChange> {
     let kept = |id: Id| (id.0 != u32::MAX).then_some(id.0);
     let attr = place.inode().attr()?;
-    let mut mode = attr.mode.difference(types::Mode::SETUID);
-    if mode.contains(types::Mode::XGRP) {
-        mode = mode.difference(types::Mode::SETGID);
-    }
+    let mode = attr.mode.without_set_ids();
     let mode = (attr.kind != FileKind::Directory && mode != attr.mode).then_some(mode);
     Ok(AttrChange { mode, uid: kept(user).map(Uid), gid: kept(group).map(Gid), ..AttrChange::default() })
 }

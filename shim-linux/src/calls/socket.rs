@@ -50,7 +50,7 @@ pub(super) fn socket_of<P: Cpu>(task: &Task<P>, fd: Fd) -> Result<Opened<P>> {
 /// Whether an operation on a socket may wait.
 pub(super) fn cx<P: Cpu>(file: &File<P>) -> IoCx {
     let blocking = if file.flags().contains(OFlags::NONBLOCK) { Blocking::No } else { Blocking::Yes };
-    IoCx { blocking }
+    IoCx { blocking, strips: false }
 }
 
 /// What is asked for: its kind, and flags of the new descriptor.

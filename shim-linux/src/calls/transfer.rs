@@ -13,6 +13,7 @@ use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::file::File;
+use litebox_core::fs::inode::End;
 use litebox_core::fs::io::{GuestRange, IoDst, IoSrc};
 use litebox_core::fs::types::{FileKind, OFFSET_MAX, OFlags, SeekFrom};
 use litebox_core::mm::{GuestAddr, user};
@@ -111,21 +112,21 @@ fn copy<P: Cpu>(
 }
 
 /// An offset that a call is given by its address and moves; by the file's own if that is null.
-fn given_offset<P: Cpu>(addr: Ptr) -> Result<Option<u64>> {
+pub(super) fn given_offset<P: Cpu>(addr: Ptr) -> Result<Option<u64>> {
     if addr.0 == GuestAddr::default() { Ok(None) } else { take::<P, i64, 8>(addr.0).and_then(at).map(Some) }
 }
 
 /// Moves an offset on by what was copied.
-fn move_on<P: Cpu>(file: &File<P>, addr: Ptr, from: u64, copied: usize) -> Result<()> {
+pub(super) fn move_on<P: Cpu>(file: &File<P>, addr: Ptr, from: u64, copied: usize) -> Result<()> {
     let to = from.saturating_add(u64::try_from(copied).unwrap_or(0));
     if addr.0 == GuestAddr::default() { file.seek(SeekFrom::Start(to)).map(drop) } else { put::<P, 8>(addr.0, &to) }
 }
 
-fn check_readable<P: Cpu>(file: &File<P>) -> Result<()> {
+pub(super) fn check_readable<P: Cpu>(file: &File<P>) -> Result<()> {
     if file.flags().contains(OFlags::READ) { Ok(()) } else { Err(errno!(BADF, "not open for reading")) }
 }
 
-fn check_writable<P: Cpu>(file: &File<P>) -> Result<()> {
+pub(super) fn check_writable<P: Cpu>(file: &File<P>) -> Result<()> {
     if file.flags().contains(OFlags::WRITE) { Ok(()) } else { Err(errno!(BADF, "not open for writing")) }
 }
 
@@ -212,19 +213,15 @@ pub(crate) fn fallocate<P: Cpu>(task: &mut Task<P>, fd: Fd, mode: Flags, offset:
         FileKind::Directory => return Err(errno!(ISDIR)),
         _ => return Err(errno!(NODEV)),
     }
-    let end = offset.checked_add(len).filter(|end| *end <= OFFSET_MAX).ok_or(errno!(FBIG))?;
+    offset.checked_add(len).filter(|end| *end <= OFFSET_MAX).ok_or(errno!(FBIG))?;
     match mode.0 {
-        0 => file.ops().allocate(offset, len),
+        0 => file.ops().allocate(offset, len, End::Moves),
         PUNCH => {
             file.ops().punch(offset, len)?;
             forget_pages(task, file.place(), offset);
             Ok(())
         }
-        _ => {
-            // What lies past the end is reserved when it is written.
-            let kept = file.ops().size()?.min(end).saturating_sub(offset);
-            if kept == 0 { Ok(()) } else { file.ops().allocate(offset, kept) }
-        }
+        _ => file.ops().allocate(offset, len, End::Stays),
     }
 }
 

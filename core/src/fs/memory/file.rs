@@ -5,7 +5,7 @@
 //! through a small buffer. Mappings are not told of a truncation: whoever owns the address spaces does that.
 
 use super::{MemoryNode, now};
-use crate::fs::inode::{FileOps, IoCx};
+use crate::fs::inode::{End, FileOps, IoCx};
 use crate::fs::io::{BOUNCE, IoDst, IoSrc};
 use crate::fs::types::{OFFSET_MAX, PAGE_SIZE, PAGE_SIZE_U64, Seals};
 use crate::platform::{Frame, Platform};
@@ -191,7 +191,7 @@ impl<P: Platform> Content<P> {
         self.pages.lock().map.get(&index).map(|page| page.frame.clone())
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
+    fn allocate(&self, offset: u64, len: u64, length: End) -> Result<()> {
         let end = offset.checked_add(len).filter(|end| *end <= OFFSET_MAX).ok_or(errno!(FBIG))?;
         let (first, _, _) = split(offset);
         let (last, _, _) = split(end.saturating_sub(1));
@@ -200,6 +200,9 @@ impl<P: Platform> Content<P> {
             if end > pages.size && pages.seals.contains(Seals::GROW) {
                 return Err(errno!(PERM, "the file is sealed"));
             }
+        }
+        if last.saturating_sub(first) >= self.quota.limit() >> 12 {
+            return Err(errno!(NOSPC, "more than the sandbox's memory"));
         }
         for index in first..=last {
             let mut pages = self.pages.lock();
@@ -213,7 +216,9 @@ impl<P: Platform> Content<P> {
             }
         }
         let mut pages = self.pages.lock();
-        pages.size = pages.size.max(end);
+        if length == End::Moves {
+            pages.size = pages.size.max(end);
+        }
         Ok(())
     }
 
@@ -256,7 +261,7 @@ impl<P: Platform> Content<P> {
         let (index, _, _) = split(offset);
         let start_of = |page: u64| page.saturating_mul(PAGE_SIZE_U64).max(offset);
         if !want_hole {
-            let next = pages.map.range(index..).next().map(|(page, _)| start_of(*page));
+            let next = pages.map.range(index..).next().map(|(page, _)| start_of(*page)).filter(|start| *start < pages.size);
             return next.ok_or(errno!(NXIO, "no data from there on"));
         }
         let mut hole = index;
@@ -329,18 +334,18 @@ impl<P: Platform> FileOps<P> for MemoryFile<P> {
         Ok(count)
     }
 
-    fn write_at(&self, offset: u64, src: &mut IoSrc<'_, P>, _cx: IoCx) -> Result<usize> {
+    fn write_at(&self, offset: u64, src: &mut IoSrc<'_, P>, cx: IoCx) -> Result<usize> {
         let count = self.content()?.write(offset, src)?;
-        self.node.touch(0);
+        self.node.written(cx);
         Ok(count)
     }
 
-    fn append(&self, src: &mut IoSrc<'_, P>, _cx: IoCx) -> Result<(usize, u64)> {
+    fn append(&self, src: &mut IoSrc<'_, P>, cx: IoCx) -> Result<(usize, u64)> {
         let content = self.content()?;
         let _appends = content.appends.lock();
         let end = content.size();
         let count = content.write(end, src)?;
-        self.node.touch(0);
+        self.node.written(cx);
         Ok((count, add(end, count)))
     }
 
@@ -362,8 +367,10 @@ impl<P: Platform> FileOps<P> for MemoryFile<P> {
         Ok(())
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
-        self.content()?.allocate(offset, len)
+    fn allocate(&self, offset: u64, len: u64, length: End) -> Result<()> {
+        self.content()?.allocate(offset, len, length)?;
+        self.node.relink(0);
+        Ok(())
     }
 
     fn punch(&self, offset: u64, len: u64) -> Result<()> {

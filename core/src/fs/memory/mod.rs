@@ -9,7 +9,7 @@
 mod file;
 mod rename;
 
-use super::inode::{DirEntry, DirSink, Inode, InodeRef, OpsRef, Special};
+use super::inode::{DirEntry, DirSink, Inode, InodeRef, IoCx, OpsRef, Special};
 use super::pipe::Pipe;
 use super::types::{
     Asker, Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Mode, Name, NameBuf, NewNode, OFlags, RenameFlags, Seals,
@@ -241,6 +241,17 @@ impl<P: Platform> MemoryNode<P> {
         meta.modified = time;
         meta.changed = time;
         meta.links = meta.links.saturating_add_signed(links);
+    }
+
+    /// Notes a write.
+    fn written(&self, cx: IoCx) {
+        let time = now::<P>();
+        let mut meta = self.meta.lock();
+        meta.modified = time;
+        meta.changed = time;
+        if cx.strips {
+            meta.mode = meta.mode.without_set_ids();
+        }
     }
 
     /// Notes a change of the number of names.

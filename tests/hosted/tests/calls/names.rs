@@ -195,3 +195,32 @@ fn access_is_of_the_real_user() {
     guest.ok(nr::__NR_faccessat2, &[CWD, file, 4, nr::AT_EACCESS.into()]);
     guest.fails(errno::EINVAL, nr::__NR_access, &[file, 8]);
 }
+
+#[test]
+fn who_is_not_root_takes_the_set_id_bits_off_by_writing() {
+    let mode = |guest: &mut Guest, path: &str| {
+        let (path, stat) = (guest.path(path), guest.room(144));
+        guest.ok(nr::__NR_stat, &[path, stat]);
+        guest.half(stat + 24) & 0o7777
+    };
+    for (uid, left) in [(0, 0o6777), (1000, 0o777)] {
+        let mut guest = Guest::with_ids(Ids { users: [uid; 3], groups: [uid; 3] });
+        let path = guest.path("/program");
+        let fd = guest.open("/program", nr::O_RDWR | nr::O_CREAT);
+        let byte = guest.bytes(b"x");
+        for (number, args) in [
+            (nr::__NR_write, vec![fd, byte, 1]),
+            (nr::__NR_pwrite64, vec![fd, byte, 1, 100]),
+            (nr::__NR_ftruncate, vec![fd, 1]),
+            (nr::__NR_truncate, vec![path, 0]),
+            (nr::__NR_open, vec![path, (nr::O_WRONLY | nr::O_TRUNC).into()]),
+        ] {
+            guest.ok(nr::__NR_chmod, &[path, 0o6777]);
+            guest.ok(number, &args);
+            assert_eq!(mode(&mut guest, "/program"), left, "call {number} by {uid}");
+        }
+        guest.ok(nr::__NR_chmod, &[path, 0o2666]);
+        guest.ok(nr::__NR_write, &[fd, byte, 1]);
+        assert_eq!(mode(&mut guest, "/program"), 0o2666, "without a right to execute it is no program");
+    }
+}

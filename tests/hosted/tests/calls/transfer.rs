@@ -59,7 +59,7 @@ fn holes_are_punched_and_space_is_reserved() {
     assert_eq!(guest.ok(nr::__NR_lseek, &[fd, 0, nr::SEEK_END.into()]), 20_000);
     guest.ok(nr::__NR_fallocate, &[fd, 0, 20_000, 10_000]);
     assert_eq!(guest.ok(nr::__NR_lseek, &[fd, 0, nr::SEEK_END.into()]), 30_000);
-    guest.ok(nr::__NR_fallocate, &[fd, nr::FALLOC_FL_KEEP_SIZE.into(), 0, 1 << 40]);
+    guest.fails(errno::ENOSPC, nr::__NR_fallocate, &[fd, nr::FALLOC_FL_KEEP_SIZE.into(), 0, 1 << 40]);
     guest.fails(errno::ENOSPC, nr::__NR_fallocate, &[fd, 0, 0, 1 << 40]);
     guest.fails(errno::EINVAL, nr::__NR_fallocate, &[fd, 0, 0, 0]);
     guest.fails(errno::EOPNOTSUPP, nr::__NR_fallocate, &[fd, 8, 0, 1]);
@@ -114,4 +114,26 @@ fn requests_know_their_files() {
     guest.ok(nr::__NR_ioctl, &[fd, ioctl::FIOCLEX.into()]);
     assert_eq!(guest.ok(nr::__NR_fcntl, &[fd, nr::F_GETFD.into()]), 1);
     guest.fails(errno::EBADF, nr::__NR_ioctl, &[77, ioctl::FIONREAD.into(), room]);
+}
+
+#[test]
+fn space_past_the_end_is_reserved_and_the_length_stays() {
+    let mut guest = Guest::new();
+    guest.file("/file", b"1234");
+    let fd = guest.open("/file", nr::O_RDWR);
+    let stat = guest.room(144);
+    let size_and_blocks = |guest: &mut Guest| {
+        guest.ok(nr::__NR_fstat, &[fd, stat]);
+        (guest.word(stat + 48), guest.word(stat + 64))
+    };
+    assert_eq!(size_and_blocks(&mut guest), (4, 8));
+    guest.ok(nr::__NR_fallocate, &[fd, nr::FALLOC_FL_KEEP_SIZE.into(), 8192, 8192]);
+    assert_eq!(size_and_blocks(&mut guest), (4, 24));
+    guest.fails(errno::ENXIO, nr::__NR_lseek, &[fd, 4, nr::SEEK_DATA.into()]);
+    guest.ok(nr::__NR_ftruncate, &[fd, 10_000]);
+    let room = guest.room(100);
+    assert_eq!(guest.ok(nr::__NR_pread64, &[fd, room, 100, 8192]), 100);
+    assert_eq!(guest.peek(room, 100), [0; 100]);
+    guest.ok(nr::__NR_ftruncate, &[fd, 4]);
+    assert_eq!(size_and_blocks(&mut guest), (4, 8), "a cut gives back what is past the end");
 }
