@@ -12,7 +12,7 @@
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
     attributes, dirs, event, fcntl, files, foreign, futex, ids, ioctl, limits, map, membarrier, message, names, pipe, poll,
-    prctl, rseq, sched, shm, signals, sigwait, socket, stat, task, time, timer, transfer, xattr,
+    prctl, rseq, sched, shm, signals, sigwait, socket, splice, stat, task, time, timer, transfer, xattr,
 };
 use crate::calls::{exec, kill, pidfd, process, wait};
 use crate::signal::Cpu;
@@ -199,7 +199,7 @@ syscalls! {
      69 msgsnd () = None [NOSYS, "not supported yet"];
      70 msgrcv () = None [NOSYS, "not supported yet"];
      71 msgctl () = None [NOSYS, "not supported yet"];
-     72 fcntl (fd: Fd, cmd: Int, arg: Word) = Partial [fcntl::fcntl, IfAsked, "owners and signals of F_SETOWN, F_SETSIG have no effect; F_SETLEASE, F_NOTIFY and hints are EINVAL; F_SETPIPE_SZ above 65536 is EPERM"];
+     72 fcntl (fd: Fd, cmd: Int, arg: Word) = Partial [fcntl::fcntl, IfAsked, "owners and signals of F_SETOWN, F_SETSIG have no effect; F_SETLEASE, F_NOTIFY and hints are EINVAL"];
      73 flock (fd: Fd, operation: Int) = Full [fcntl::flock, IfAsked];
      74 fsync (fd: Fd) = Full [transfer::fsync, No];
      75 fdatasync (fd: Fd) = Full [transfer::fdatasync, No];
@@ -402,17 +402,17 @@ syscalls! {
     272 unshare (flags: Word) = Partial [process::unshare, No, "namespaces are EPERM"];
     273 set_robust_list (head: Ptr, len: Len) = Full [task::set_robust_list, No];
     274 get_robust_list (pid: Pid, head: Ptr, len: Ptr) = Partial [futex::get_robust_list, No, "of the calling thread only"];
-    275 splice () = None [NOSYS, "pages do not move between files"];
-    276 tee () = None [NOSYS, "pages do not move between files"];
+    275 splice (input: Fd, input_offset: Ptr, out: Fd, out_offset: Ptr, len: Len, flags: Flags) = Full [splice::splice, IfAsked];
+    276 tee (input: Fd, out: Fd, len: Len, flags: Flags) = Full [splice::tee, IfAsked];
     277 sync_file_range (fd: Fd, offset: Offset, len: Offset, flags: Flags) = Full [transfer::sync_file_range, No];
-    278 vmsplice () = None [NOSYS, "pages do not move between files"];
+    278 vmsplice (fd: Fd, iov: Ptr, count: Len, flags: Flags) = Full [splice::vmsplice, IfAsked];
     279 move_pages () = None [NOSYS, "not supported yet"];
     280 utimensat (dir: DirFd, path: Path, times: Ptr, flags: Flags) = Full [attributes::utimensat, No];
     281 epoll_pwait (fd: Fd, events: Ptr, max: Int, timeout: Int, mask: Ptr, size: Len) = Full [event::epoll_pwait, No];
     282 signalfd (fd: Fd, mask: Ptr, size: Len) = Partial [event::signalfd, No, "gives signals of the process that made it, not of its threads"];
     283 timerfd_create (clock: Int, flags: Flags) = Partial [event::timerfd_create, No, "CLOCK_REALTIME_ALARM and CLOCK_BOOTTIME_ALARM are EPERM"];
     284 eventfd (count: Count) = Full [event::eventfd, No];
-    285 fallocate (fd: Fd, mode: Flags, offset: Offset, len: Offset) = Partial [transfer::fallocate, No, "FALLOC_FL_KEEP_SIZE reserves nothing past the end; other modes than that and FALLOC_FL_PUNCH_HOLE are EOPNOTSUPP"];
+    285 fallocate (fd: Fd, mode: Flags, offset: Offset, len: Offset) = Partial [transfer::fallocate, No, "files in memory, where as on tmpfs FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE are all modes; others are EOPNOTSUPP"];
     286 timerfd_settime (fd: Fd, flags: Flags, new: Ptr, old: Ptr) = Partial [event::timerfd_settime, No, "TFD_TIMER_CANCEL_ON_SET has no effect; a change of the real-time clock does not move a timer"];
     287 timerfd_gettime (fd: Fd, now: Ptr) = Full [event::timerfd_gettime, No];
     288 accept4 (fd: Fd, addr: Ptr, len: Ptr, flags: Flags) = Full [socket::accept4, IfAsked];

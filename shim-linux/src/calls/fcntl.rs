@@ -14,8 +14,8 @@ use litebox_core::fs::fd_table::{Fd as Number, FdFlags};
 use litebox_core::fs::file::File;
 use litebox_core::fs::locks::{Domain, Lock, LockKind, Owner};
 use litebox_core::fs::memory::MemoryFs;
-use litebox_core::fs::pipe;
-use litebox_core::fs::types::{FileKind, Mode, NewNode, OFFSET_MAX, OFlags, Seals, SeekFrom};
+use litebox_core::fs::pipe::Pipe;
+use litebox_core::fs::types::{Mode, NewNode, OFFSET_MAX, OFlags, Seals, SeekFrom};
 use litebox_core::mm::{GuestAddr, UserCStr};
 
 /// The flags that `F_GETFL` reports.
@@ -67,11 +67,15 @@ pub(crate) fn fcntl<P: Cpu>(task: &mut Task<P>, fd: Fd, cmd: Int, arg: Word) -> 
         // Nobody is told by signals: whom to tell is taken and forgotten.
         raw::F_SETOWN | raw::F_SETSIG | raw::F_GETOWN | raw::F_GETSIG => Ok(0),
         raw::F_GETLEASE => Ok(raw::F_UNLCK),
-        raw::F_GETPIPE_SZ => pipe_size(&file),
-        raw::F_SETPIPE_SZ => match pipe_size(&file)? {
-            size if bits <= size => Ok(size),
-            _ => Err(errno!(PERM, "pipes have one size")),
-        },
+        raw::F_GETPIPE_SZ => {
+            let pipe = Pipe::of(&file).ok_or(errno!(BADF, "no pipe"))?;
+            u32::try_from(pipe.capacity()).map_err(|_| errno!(INVAL))
+        }
+        raw::F_SETPIPE_SZ => {
+            let pipe = Pipe::of(&file).ok_or(errno!(BADF, "no pipe"))?;
+            let size = pipe.set_capacity(usize::try_from(bits).unwrap_or(usize::MAX), task.credentials().privileged)?;
+            u32::try_from(size).map_err(|_| errno!(INVAL))
+        }
         raw::F_GET_SEALS => file.ops().seals().map(|seals| seals.bits()),
         raw::F_ADD_SEALS => {
             if !file.flags().contains(OFlags::WRITE) {
@@ -81,14 +85,6 @@ pub(crate) fn fcntl<P: Cpu>(task: &mut Task<P>, fd: Fd, cmd: Int, arg: Word) -> 
             file.ops().add_seals(seals).map(|()| 0)
         }
         _ => Err(errno!(INVAL, "unknown command")),
-    }
-}
-
-/// Bytes that a pipe holds.
-fn pipe_size<P: Cpu>(file: &File<P>) -> Result<u32> {
-    match file.place().inode().kind() {
-        FileKind::Fifo => Ok(u32::try_from(pipe::CAPACITY).unwrap_or_default()),
-        _ => Err(errno!(BADF, "no pipe")),
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) mod shm;
 pub(crate) mod signals;
 pub(crate) mod sigwait;
 pub(crate) mod socket;
+pub(crate) mod splice;
 pub(crate) mod stat;
 pub(crate) mod task;
 pub(crate) mod time;

@@ -15,6 +15,7 @@ mod poll;
 mod rseq;
 mod shm;
 mod socket;
+mod splice;
 mod terminal;
 mod timer;
 mod transfer;

@@ -1,9 +1,13 @@
 //! Pipes, with and without a name.
 //!
-//! Invariants: `len <= CAPACITY`; a write of at most [`PIPE_BUF`] bytes goes in whole or not at all; the ring's frames are charged
-//! before they are made and given back when the pipe runs empty. Locks: `reads` is held around the copy to a guest (rank "file
-//! offset"), so that what a fault kept from arriving stays in the pipe; `ring` never is. No lock is held in a wait.
+//! The bytes are in `ring`; what moves them without a guest's memory between is in `splice`.
+//!
+//! Invariants: a write of at most [`PIPE_BUF`] bytes goes in whole or not at all. Locks: `reads` is held around the copy to a guest
+//! (rank "file offset"), so that what a fault kept from arriving stays in the pipe; `ring` never is. No lock is held in a wait.
 //! Sources: pipe(7), fifo(7); Linux fs/pipe.c.
+
+mod ring;
+mod splice;
 
 use super::dentry::Dentry;
 use super::file::File;
@@ -11,7 +15,7 @@ use super::inode::{Blocking, FileOps, Inode, IoCx, OpsRef};
 use super::io::{BOUNCE, IoDst, IoSrc};
 use super::poll::PollSource;
 use super::types::{Attr, DeviceId, FileKind, InodeId, NewNode, OFlags, PAGE_SIZE, Ready, Timestamp};
-use crate::platform::{Frame, Platform};
+use crate::platform::Platform;
 use crate::quota::{Charge, Quota};
 use crate::sync::{Mutex, WaitQueue};
 use crate::{errno, error::Result};
@@ -19,24 +23,19 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
+use ring::Ring;
 
 /// Bytes that are written in one step. See pipe(7).
 pub const PIPE_BUF: usize = 4096;
-/// Bytes that a pipe holds.
+/// Bytes that a pipe holds unless it is told otherwise.
 pub const CAPACITY: usize = PAGES * PAGE_SIZE;
+/// Bytes that whoever is not privileged can have a pipe hold. Linux: /proc/sys/fs/pipe-max-size.
+pub const CAPACITY_MAX: usize = 1 << 20;
 const PAGES: usize = 16;
+/// Most bytes that a pipe can hold.
+const BYTES_MAX: usize = 1 << 31;
 /// What a pipe is charged beside its frames.
-const PIPE_COST: u64 = 2048;
-
-struct Ring<P: Platform> {
-    frames: [Option<(P::Frame, Charge)>; PAGES],
-    head: usize,
-    len: usize,
-    readers: u32,
-    writers: u32,
-    reader_opens: u64,
-    writer_opens: u64,
-}
+const PIPE_COST: u64 = 1536;
 
 /// A pipe's two open ends: the one to read from, the one to write to.
 pub type Ends<P> = (Arc<File<P>>, Arc<File<P>>);
@@ -56,67 +55,6 @@ impl<P: Platform> fmt::Debug for Pipe<P> {
     }
 }
 
-/// Where position `at` of the ring lies: frame, offset, bytes to the frame's end.
-fn place(at: usize) -> (usize, usize, usize) {
-    let at = at & CAPACITY.wrapping_sub(1);
-    let within = at & PAGE_SIZE.wrapping_sub(1);
-    (at >> 12, within, PAGE_SIZE.saturating_sub(within))
-}
-
-impl<P: Platform> Ring<P> {
-    fn room(&self) -> usize {
-        CAPACITY.saturating_sub(self.len)
-    }
-
-    /// Puts all of `bytes`, for which there is room, or nothing.
-    fn push(&mut self, quota: &Arc<Quota>, bytes: &[u8]) -> Result<()> {
-        let tail = self.head.wrapping_add(self.len);
-        let mut at = 0usize;
-        while at < bytes.len() {
-            let (index, _, left) = place(tail.wrapping_add(at));
-            if let Some(slot @ None) = self.frames.get_mut(index) {
-                let charge = quota.charge(4096)?;
-                *slot = Some((P::zeroed_frame().ok_or(errno!(NOMEM, "the host has no page"))?, charge));
-            }
-            at = at.saturating_add(left);
-        }
-        let mut at = 0usize;
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let (index, within, left) = place(tail.wrapping_add(at));
-            let part = rest.get(..left).unwrap_or(rest);
-            if let Some(Some((frame, _))) = self.frames.get(index) {
-                frame.write(within, part);
-            }
-            at = at.saturating_add(part.len());
-        }
-        self.len = self.len.saturating_add(bytes.len());
-        Ok(())
-    }
-
-    /// Copies the first bytes to `out` and leaves them; returns how many.
-    fn peek(&self, out: &mut [u8]) -> usize {
-        let (index, within, left) = place(self.head);
-        let len = out.len().min(left).min(self.len);
-        match (self.frames.get(index), out.get_mut(..len)) {
-            (Some(Some((frame, _))), Some(out)) => frame.read(within, out),
-            _ => 0,
-        }
-    }
-
-    fn consume(&mut self, count: usize) {
-        let count = count.min(self.len);
-        self.len = self.len.saturating_sub(count);
-        self.head = self.head.wrapping_add(count) & CAPACITY.wrapping_sub(1);
-        if self.len == 0 {
-            // One frame is kept for the next small message; the rest goes back.
-            self.head = 0;
-            for slot in self.frames.iter_mut().skip(1) {
-                *slot = None;
-            }
-        }
-    }
-}
-
 impl<P: Platform> Pipe<P> {
     /// An empty pipe without ends.
     ///
@@ -124,8 +62,7 @@ impl<P: Platform> Pipe<P> {
     /// `NOMEM`: the quota is used up.
     pub(super) fn new(quota: &Arc<Quota>) -> Result<Arc<Self>> {
         let charge = quota.charge(PIPE_COST)?;
-        let ring =
-            Ring { frames: [const { None }; PAGES], head: 0, len: 0, readers: 0, writers: 0, reader_opens: 0, writer_opens: 0 };
+        let ring = Ring::new(quota, PAGES)?;
         Ok(Arc::new(Self {
             quota: Arc::clone(quota),
             ring: Mutex::<P, _>::new(ring),
@@ -180,6 +117,34 @@ impl<P: Platform> Pipe<P> {
         Ok(end)
     }
 
+    /// Bytes that it holds.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.ring.lock().capacity()
+    }
+
+    /// Has it hold at least `bytes`: the next power of two of pages; returns what it holds then. See fcntl(2), `F_SETPIPE_SZ`.
+    ///
+    /// # Errors
+    /// `INVAL`: above 2 GiB. `PERM`: above [`CAPACITY_MAX`] and not `privileged`. `BUSY`: more is in it. `NOMEM`.
+    pub fn set_capacity(&self, bytes: usize, privileged: bool) -> Result<usize> {
+        if bytes > BYTES_MAX {
+            return Err(errno!(INVAL, "no pipe holds so much"));
+        }
+        let pages = bytes.div_ceil(PAGE_SIZE).max(1).next_power_of_two();
+        let _reads = self.reads.lock();
+        let mut ring = self.ring.lock();
+        if pages > ring.pages() && pages.saturating_mul(PAGE_SIZE) > CAPACITY_MAX && !privileged {
+            return Err(errno!(PERM, "only root has larger pipes"));
+        }
+        if pages != ring.pages() {
+            ring.resize(&self.quota, pages)?;
+        }
+        drop(ring);
+        self.changed.wake();
+        Ok(pages.saturating_mul(PAGE_SIZE))
+    }
+
     fn read(&self, dst: &mut IoDst<'_, P>, cx: IoCx) -> Result<usize> {
         if dst.remaining() == 0 {
             return Ok(0);
@@ -192,7 +157,7 @@ impl<P: Platform> Pipe<P> {
             }
             let empty = {
                 let ring = self.ring.lock();
-                (ring.len == 0).then_some(ring.writers)
+                (ring.available() == 0).then_some(if ring.taken { 1 } else { ring.writers })
             };
             match (empty, cx.blocking) {
                 (None, _) => {}
@@ -201,7 +166,7 @@ impl<P: Platform> Pipe<P> {
                 (Some(_), Blocking::Yes) => {
                     self.changed.queue.wait_until(None, || {
                         let ring = self.ring.lock();
-                        (ring.len > 0 || ring.writers == 0).then_some(())
+                        (ring.available() > 0 || (ring.writers == 0 && !ring.taken)).then_some(())
                     })?;
                 }
             }
@@ -216,7 +181,10 @@ impl<P: Platform> Pipe<P> {
         while dst.remaining() > 0 && !dst.faulted() {
             let want = dst.remaining().min(BOUNCE);
             let Some(part) = buffer.get_mut(..want) else { break };
-            let found = self.ring.lock().peek(part);
+            let found = {
+                let ring = self.ring.lock();
+                if ring.taken { 0 } else { ring.peek(0, part) }
+            };
             let put = dst.put(part.get(..found).unwrap_or_default());
             self.ring.lock().consume(put);
             moved = moved.saturating_add(put);
@@ -319,7 +287,7 @@ impl<P: Platform> Drop for End<P> {
         ring.readers = ring.readers.saturating_sub(u32::from(self.reads));
         ring.writers = ring.writers.saturating_sub(u32::from(self.writes));
         if ring.readers == 0 && ring.writers == 0 {
-            let len = ring.len;
+            let len = ring.len();
             ring.consume(len);
         }
         drop(ring);
@@ -343,7 +311,7 @@ impl<P: Platform> FileOps<P> for End<P> {
         let ring = self.pipe.ring.lock();
         let mut ready = Ready::empty();
         if self.reads {
-            ready.set(Ready::IN, ring.len > 0);
+            ready.set(Ready::IN, ring.len() > 0);
             ready.set(Ready::HUP, ring.writers == 0);
         }
         if self.writes {
@@ -357,8 +325,12 @@ impl<P: Platform> FileOps<P> for End<P> {
         true
     }
 
+    fn into_any(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self)
+    }
+
     fn readable_bytes(&self) -> Result<u64> {
-        Ok(u64::try_from(self.pipe.ring.lock().len).unwrap_or(0))
+        Ok(u64::try_from(self.pipe.ring.lock().len()).unwrap_or(0))
     }
 }
 
