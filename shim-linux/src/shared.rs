@@ -1,4 +1,4 @@
-//! What the processes of a sandbox share beside files: locks on those, sockets, memory with a key, timers, numbers of what is in no directory.
+//! What the processes of a sandbox share beside files: locks on those, sockets, what sysvipc(7) has, timers, numbers of what is in no directory.
 
 use crate::signal::Cpu;
 use crate::task::Sandbox;
@@ -7,6 +7,8 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use litebox_core::fs::locks::FileLocks;
 use litebox_core::fs::types::{DeviceId, InodeId};
+use litebox_core::ipc::msg::Messages;
+use litebox_core::ipc::sem::Semaphores;
 use litebox_core::ipc::shm::Segments;
 use litebox_core::net::unix::UnixNet;
 use litebox_core::platform::Platform;
@@ -25,6 +27,8 @@ pub(crate) struct Shared<P: Platform> {
     locks: Arc<FileLocks<P>>,
     unix: Arc<UnixNet<P>>,
     segments: Segments<P>,
+    semaphores: Semaphores<P>,
+    messages: Messages<P>,
 }
 
 impl<P: Platform> fmt::Debug for Shared<P> {
@@ -44,6 +48,8 @@ impl<P: Platform> Shared<P> {
             locks: FileLocks::new(quota),
             unix: UnixNet::new(quota),
             segments: Segments::new(quota),
+            semaphores: Semaphores::new(quota),
+            messages: Messages::new(quota),
         }
     }
 
@@ -60,6 +66,16 @@ impl<P: Platform> Shared<P> {
     /// Shared memory with a key.
     pub(crate) fn segments(&self) -> &Segments<P> {
         &self.segments
+    }
+
+    /// Semaphores with a key.
+    pub(crate) fn semaphores(&self) -> &Semaphores<P> {
+        &self.semaphores
+    }
+
+    /// Queues of messages with a key.
+    pub(crate) fn messages(&self) -> &Messages<P> {
+        &self.messages
     }
 
     /// Sockets.

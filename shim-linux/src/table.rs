@@ -11,8 +11,8 @@
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
-    attributes, dirs, event, fcntl, files, foreign, futex, ids, ioctl, limits, map, membarrier, message, names, pipe, poll,
-    prctl, rseq, sched, shm, signals, sigwait, socket, splice, stat, task, time, timer, transfer, xattr,
+    attributes, dirs, event, fcntl, files, foreign, futex, ids, ioctl, limits, map, membarrier, message, msg, names, pipe, poll,
+    prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task, time, timer, transfer, xattr,
 };
 use crate::calls::{exec, kill, pidfd, process, wait};
 use crate::signal::Cpu;
@@ -191,14 +191,14 @@ syscalls! {
      61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = Partial [wait::wait4, IfAsked, "the usage is all zero; orphans are reaped by the sandbox, not by its first process, unless one asked by PR_SET_CHILD_SUBREAPER"];
      62 kill (pid: Pid, sig: Sig) = Full [kill::kill, No];
      63 uname (buf: Ptr) = Full [ids::uname, No];
-     64 semget () = None [NOSYS, "not supported yet"];
-     65 semop () = None [NOSYS, "not supported yet"];
-     66 semctl () = None [NOSYS, "not supported yet"];
+     64 semget (key: Int, count: Int, flags: Flags) = Full [sem::semget, No];
+     65 semop (id: Int, ops: Ptr, count: Count) = Partial [sem::semop, No, "SEM_UNDO is undone at the end of the process, whatever CLONE_SYSVSEM said"];
+     66 semctl (id: Int, index: Int, command: Int, arg: Word) = Full [sem::semctl, No];
      67 shmdt (addr: Ptr) = Full [shm::shmdt, No];
-     68 msgget () = None [NOSYS, "not supported yet"];
-     69 msgsnd () = None [NOSYS, "not supported yet"];
-     70 msgrcv () = None [NOSYS, "not supported yet"];
-     71 msgctl () = None [NOSYS, "not supported yet"];
+     68 msgget (key: Int, flags: Flags) = Full [msg::msgget, No];
+     69 msgsnd (id: Int, message: Ptr, size: Len, flags: Flags) = Full [msg::msgsnd, NoHandler];
+     70 msgrcv (id: Int, message: Ptr, size: Len, kind: Offset, flags: Flags) = Full [msg::msgrcv, NoHandler];
+     71 msgctl (id: Int, command: Int, buf: Ptr) = Full [msg::msgctl, No];
      72 fcntl (fd: Fd, cmd: Int, arg: Word) = Partial [fcntl::fcntl, IfAsked, "owners and signals of F_SETOWN, F_SETSIG have no effect; F_SETLEASE, F_NOTIFY and hints are EINVAL"];
      73 flock (fd: Fd, operation: Int) = Full [fcntl::flock, IfAsked];
      74 fsync (fd: Fd) = Full [transfer::fsync, No];
@@ -347,7 +347,7 @@ syscalls! {
     217 getdents64 (fd: Fd, dirents: Ptr, count: Count) = Full [dirs::getdents64, No];
     218 set_tid_address (tid: Ptr) = Full [task::set_tid_address, No];
     219 restart_syscall () = None [NOSYS, "not supported yet"];
-    220 semtimedop () = None [NOSYS, "not supported yet"];
+    220 semtimedop (id: Int, ops: Ptr, count: Count, timeout: Ptr) = Partial [sem::semtimedop, No, "SEM_UNDO is undone at the end of the process, whatever CLONE_SYSVSEM said"];
     221 fadvise64 (fd: Fd, offset: Offset, len: Offset, advice: Int) = Partial [transfer::fadvise64, No, "advice has no effect"];
     222 timer_create (clock: Int, event: Ptr, id: Ptr) = Partial [timer::timer_create, No, "clocks of processor time are EINVAL"];
     223 timer_settime (timer: Int, flags: Flags, new: Ptr, old: Ptr) = Full [timer::timer_settime, No];

@@ -12,11 +12,13 @@ pub(crate) mod foreign;
 pub(crate) mod futex;
 pub(crate) mod ids;
 pub(crate) mod ioctl;
+mod ipc;
 pub(crate) mod kill;
 pub(crate) mod limits;
 pub(crate) mod map;
 pub(crate) mod membarrier;
 pub(crate) mod message;
+pub(crate) mod msg;
 pub(crate) mod names;
 pub(crate) mod pidfd;
 pub(crate) mod pipe;
@@ -25,6 +27,7 @@ pub(crate) mod prctl;
 pub(crate) mod process;
 pub(crate) mod rseq;
 pub(crate) mod sched;
+pub(crate) mod sem;
 pub(crate) mod shm;
 pub(crate) mod signals;
 pub(crate) mod sigwait;
@@ -39,6 +42,7 @@ pub(crate) mod wait;
 pub(crate) mod xattr;
 
 use crate::signal::Cpu;
+use alloc::vec::Vec;
 use litebox_core::error::Result;
 use litebox_core::mm::{GuestAddr, UserBytes};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -56,4 +60,12 @@ fn put<P: Cpu, const N: usize>(addr: GuestAddr, value: &(impl IntoBytes + Immuta
 fn take<P: Cpu, T: FromBytes, const N: usize>(addr: GuestAddr) -> Result<T> {
     let bytes = UserBytes::<P, N>::new(addr).read()?;
     T::read_from_bytes(&bytes).map_err(|_| litebox_core::errno!(FAULT, "a structure of another size"))
+}
+
+/// `count` zeros, for what a guest gives.
+fn zeros<T: Clone + Default>(count: usize) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(count).map_err(|_| litebox_core::errno!(NOMEM))?;
+    all.resize(count, T::default());
+    Ok(all)
 }

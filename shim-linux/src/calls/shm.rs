@@ -1,18 +1,17 @@
 //! shmget(2), shmat(2), shmdt(2), shmctl(2).
 
+use super::ipc::{self, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT};
 use super::{put, take};
 use crate::args::{Flags, Int, Len, Ptr};
 use crate::signal::Cpu;
 use crate::task::Task;
 use litebox_core::errno;
 use litebox_core::error::{Errno, Result};
-use litebox_core::fs::types::{Gid, Timestamp, Uid};
-use litebox_core::ipc::shm::{Key, Make, SEGMENTS_MAX, SIZE_MAX, Segments, Status};
+use litebox_core::ipc::Key;
+use litebox_core::ipc::shm::{SEGMENTS_MAX, SIZE_MAX, Segments, Status};
 use litebox_core::mm::{Backing, GuestAddr, MapFlags, MapRequest, PAGE_SIZE, PageRange, Place, Prot};
 
-/// Of `linux/ipc.h` and `linux/shm.h`.
-const IPC_CREAT: u32 = 0o1000;
-const IPC_EXCL: u32 = 0o2000;
+/// Of `linux/shm.h`.
 const SHM_HUGETLB: u32 = 0o4000;
 const SHM_RDONLY: u32 = 0o10_000;
 const SHM_RND: u32 = 0o20_000;
@@ -20,10 +19,6 @@ const SHM_REMAP: u32 = 0o40_000;
 const SHM_EXEC: u32 = 0o100_000;
 /// In a mode: it goes with its last attachment.
 const SHM_DEST: u32 = 0o1000;
-const IPC_RMID: i32 = 0;
-const IPC_SET: i32 = 1;
-const IPC_STAT: i32 = 2;
-const IPC_INFO: i32 = 3;
 const SHM_LOCK: i32 = 11;
 const SHM_UNLOCK: i32 = 12;
 const SHM_STAT: i32 = 13;
@@ -34,21 +29,12 @@ fn segments<P: Cpu>(task: &Task<P>) -> &Segments<P> {
     task.sandbox().shared().segments()
 }
 
-fn id(id: Int) -> u32 {
-    u32::try_from(id.0).unwrap_or(u32::MAX)
-}
-
 pub(crate) fn shmget<P: Cpu>(task: &mut Task<P>, key: Int, size: Len, flags: Flags) -> Result<u32> {
     if flags.0 & SHM_HUGETLB != 0 {
         return Err(errno!(INVAL, "no huge pages"));
     }
-    let make = match (flags.0 & IPC_CREAT != 0, flags.0 & IPC_EXCL != 0) {
-        (false, _) => Make::No,
-        (true, false) => Make::IfAbsent,
-        (true, true) => Make::New,
-    };
     let who = task.credentials();
-    segments(task).find(Key(key.0), size.0, make, flags.0 & 0o777, (&who, task.process().pid()))
+    segments(task).find(Key(key.0), size.0, ipc::make(flags), flags.0 & 0o777, (&who, task.process().pid()))
 }
 
 pub(crate) fn shmat<P: Cpu>(task: &mut Task<P>, segment: Int, addr: Ptr, flags: Flags) -> Result<GuestAddr> {
@@ -73,7 +59,7 @@ pub(crate) fn shmat<P: Cpu>(task: &mut Task<P>, segment: Int, addr: Ptr, flags: 
         (prot, want) = (prot | Prot::EXEC, want | 1);
     }
     let who = task.credentials();
-    let (memory, size) = segments(task).attach(id(segment), want, (&who, task.process().pid()))?;
+    let (memory, size) = segments(task).attach(ipc::id(segment)?, want, (&who, task.process().pid()))?;
     let backing = Backing::Source { source: memory, index: 0 };
     let len = size.next_multiple_of(PAGE_SIZE);
     let request = MapRequest { place, flags: MapFlags::SHARED, backing, max_prot, ..MapRequest::anonymous(len, prot) };
@@ -108,46 +94,25 @@ pub(crate) fn shmdt<P: Cpu>(task: &mut Task<P>, addr: Ptr) -> Result<()> {
 const STATUS: usize = 112;
 
 fn encode(status: &Status) -> [u64; 14] {
-    let pair = |low: u32, high: u32| u64::from(low) | (u64::from(high) << 32);
-    let time = |time: Option<Timestamp>| time.map_or(0, |time| u64::from_le_bytes(time.seconds.to_le_bytes()));
-    let key = u32::from_le_bytes(status.key.0.to_le_bytes());
-    let ([attached, detached, changed], [maker, last]) = (status.times, status.pids);
-    let mode = status.mode | if status.is_removed { SHM_DEST } else { 0 };
-    [
-        pair(key, status.owner.0.0),
-        pair(status.owner.1.0, status.maker.0.0),
-        pair(status.maker.1.0, mode),
-        0,
-        0,
-        0,
-        status.size,
-        time(attached),
-        time(detached),
-        time(changed),
-        pair(maker, last),
-        u64::try_from(status.attachments).unwrap_or(u64::MAX),
-        0,
-        0,
-    ]
+    let [a, b, c, d, e, f] = ipc::perm(&status.perm, if status.is_removed { SHM_DEST } else { 0 });
+    let ([attached, detached, changed], [maker, last]) = (status.times.map(ipc::seconds), status.pids);
+    let pids = ipc::pair(maker, last);
+    let attachments = u64::try_from(status.attachments).unwrap_or(u64::MAX);
+    [a, b, c, d, e, f, status.size, attached, detached, changed, pids, attachments, 0, 0]
 }
 
 pub(crate) fn shmctl<P: Cpu>(task: &mut Task<P>, segment: Int, command: Int, buf: Ptr) -> Result<u32> {
-    let (who, segments) = (task.credentials(), segments(task));
-    if segment.0 < 0 || command.0 < 0 {
-        return Err(errno!(INVAL, "no such segment"));
-    }
+    let (who, segments, id) = (task.credentials(), segments(task), ipc::id(segment)?);
     match command.0 {
-        IPC_RMID => segments.remove(id(segment), &who).map(|()| 0),
+        IPC_RMID => segments.remove(id, &who).map(|()| 0),
         IPC_SET => {
-            let low = |word: u64| u32::try_from(word & u64::from(u32::MAX)).unwrap_or_default();
-            // The key and the owner; the group and the maker; its group and the mode.
             let [first, second, third, ..] = take::<P, [u64; 14], STATUS>(buf.0)?;
-            let owner = (Uid(low(first >> 32)), Gid(low(second)));
-            segments.change(id(segment), owner, low(third >> 32), &who).map(|()| 0)
+            let (owner, mode) = ipc::owner([first, second, third]);
+            segments.change(id, owner, mode, &who).map(|()| 0)
         }
         IPC_STAT | SHM_STAT | SHM_STAT_ANY => {
-            put::<P, STATUS>(buf.0, &encode(&segments.status(id(segment), &who)?))?;
-            Ok(if command.0 == IPC_STAT { 0 } else { id(segment) })
+            put::<P, STATUS>(buf.0, &encode(&segments.status(id, command.0 == SHM_STAT_ANY, &who)?))?;
+            Ok(if command.0 == IPC_STAT { 0 } else { id })
         }
         IPC_INFO => {
             let most = u64::try_from(SEGMENTS_MAX).unwrap_or_default();
@@ -160,7 +125,7 @@ pub(crate) fn shmctl<P: Cpu>(task: &mut Task<P>, segment: Int, command: Int, buf
             Ok(highest)
         }
         // Nothing is ever swapped out.
-        SHM_LOCK | SHM_UNLOCK => segments.status(id(segment), &who).map(|_| 0),
+        SHM_LOCK | SHM_UNLOCK => segments.status(id, true, &who).map(|_| 0),
         _ => Err(errno!(INVAL, "unknown command")),
     }
 }

@@ -1,7 +1,7 @@
 //! Names of /proc that are always there, as one table; and what those without a file of their own say.
 
 use super::text::line;
-use super::{cpuinfo, system};
+use super::{cpuinfo, system, sysvipc};
 use crate::machine;
 use crate::signal::Cpu;
 use crate::task::Sandbox;
@@ -15,7 +15,8 @@ use litebox_core::fs::inode::InodeRef;
 use litebox_core::fs::proc::{LinkTarget, ProcFile, ProcId, ProcLink};
 use litebox_core::fs::pseudo::FixedDir;
 use litebox_core::fs::types::{DeviceId, Gid, InodeId, Mode, Uid};
-use litebox_core::mm::{GUEST_START, MAX_AREAS};
+use litebox_core::ipc::{msg, sem, shm};
+use litebox_core::mm::{GUEST_START, MAX_AREAS, PAGE_SIZE};
 
 /// What a name leads to.
 pub(super) enum Node<P: Cpu> {
@@ -47,6 +48,7 @@ impl<P: Cpu> Fixed<P> {
         ("stat", Node::File(system::stat)),
         ("swaps", Node::Text("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")),
         ("sys", Node::Dir(Self::SYS)),
+        ("sysvipc", Node::Dir(Self::SYSVIPC)),
         ("uptime", Node::File(system::uptime)),
         (
             "version",
@@ -61,6 +63,9 @@ impl<P: Cpu> Fixed<P> {
         ),
         ("vmstat", Node::File(system::vmstat)),
     ];
+
+    const SYSVIPC: &'static [(&'static str, Node<P>)] =
+        &[("msg", Node::File(sysvipc::msg)), ("sem", Node::File(sysvipc::sem)), ("shm", Node::File(sysvipc::shm))];
 
     const SYS: &'static [(&'static str, Node<P>)] =
         &[("fs", Node::Dir(Self::SYS_FS)), ("kernel", Node::Dir(Self::SYS_KERNEL)), ("vm", Node::Dir(Self::SYS_VM))];
@@ -79,6 +84,9 @@ impl<P: Cpu> Fixed<P> {
         ("core_pattern", Node::Text("core\n")),
         ("domainname", Node::File(|_| line(format_args!("{}\n", machine::DOMAIN)))),
         ("hostname", Node::File(|_| line(format_args!("{}\n", machine::HOST)))),
+        ("msgmax", Node::File(|_| line(format_args!("{}\n", msg::MESSAGE_MAX)))),
+        ("msgmnb", Node::File(|_| line(format_args!("{}\n", msg::BYTES_MAX)))),
+        ("msgmni", Node::File(|_| line(format_args!("{}\n", msg::QUEUES_MAX)))),
         ("ngroups_max", Node::Text("65536\n")),
         ("osrelease", Node::File(|_| line(format_args!("{}\n", machine::RELEASE)))),
         ("ostype", Node::File(|_| line(format_args!("{}\n", machine::SYSTEM)))),
@@ -88,6 +96,10 @@ impl<P: Cpu> Fixed<P> {
         ("pid_max", Node::Text("4194304\n")),
         ("random", Node::Dir(Self::SYS_RANDOM)),
         ("randomize_va_space", Node::Text("2\n")),
+        ("sem", Node::File(|_| line(format_args!("{}\t1024000000\t{}\t{}\n", sem::IN_SET_MAX, sem::OPS_MAX, sem::SETS_MAX)))),
+        ("shmall", Node::File(|_| line(format_args!("{}\n", shm::SIZE_MAX / PAGE_SIZE)))),
+        ("shmmax", Node::File(|_| line(format_args!("{}\n", shm::SIZE_MAX)))),
+        ("shmmni", Node::File(|_| line(format_args!("{}\n", shm::SEGMENTS_MAX)))),
         ("tainted", Node::Text("0\n")),
         ("threads-max", Node::File(|sandbox| line(format_args!("{}\n", sandbox.machine().tasks)))),
         ("version", Node::File(|_| line(format_args!("{}\n", machine::VERSION)))),

@@ -14,6 +14,7 @@ mod process;
 mod root;
 mod status;
 mod system;
+mod sysvipc;
 mod text;
 
 pub(crate) use root::root;

@@ -176,6 +176,7 @@ impl<P: Cpu> Process<P> {
         // What it holds goes before anybody learns of its end; the lock is let go before anything is dropped.
         let files = self.files.lock().take();
         drop(files);
+        self.sandbox().shared().semaphores().end(self.pid());
         let sandbox = Arc::clone(self.sandbox());
         let mut tree = sandbox.tree.lock();
         if let Some(node) = tree.nodes.get_mut(&self.pid()) {

@@ -3,6 +3,7 @@
 mod carrier;
 mod exec;
 mod family;
+mod ipc;
 mod jobs;
 mod pidfd;
 mod signals;
