@@ -46,8 +46,7 @@ pub(crate) fn semget<P: Cpu>(task: &mut Task<P>, key: Int, count: Int, flags: Fl
 fn operations<P: Cpu>(at: GuestAddr, count: usize) -> Result<Vec<Op>> {
     let mut ops = Vec::new();
     ops.try_reserve_exact(count).map_err(|_| errno!(NOMEM))?;
-    let mut bytes = [[0; OP]; OPS_MAX];
-    let bytes = bytes.get_mut(..count).ok_or(errno!(TOOBIG))?;
+    let mut bytes = zeros::<[u8; OP]>(count)?;
     user::read_exact::<P>(at, bytes.as_mut_bytes())?;
     ops.extend(bytes.iter().map(|[i0, i1, c0, c1, f0, f1]| {
         let flags = u32::from(u16::from_le_bytes([*f0, *f1]));
