@@ -19,7 +19,7 @@ const CHUNK: usize = 64 << 10;
 /// A piece of so many zeros is left out of the copy.
 const HOLE: usize = 4096;
 /// A host's files do not wait; what does is no reason to hang.
-const CX: IoCx = IoCx { blocking: Blocking::Yes };
+const CX: IoCx = IoCx { blocking: Blocking::Yes, strips: false };
 
 impl<P: Platform> Node<P> {
     /// What is above, copied up if need be with at most the first `keep` bytes.
