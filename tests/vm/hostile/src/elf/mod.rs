@@ -63,14 +63,14 @@ impl Came {
 /// - Linux gives up the old program before it lays out the new one, so what it finds then (a segment that cannot be mapped) it can
 ///   only answer by killing, with SIGSEGV (fs/exec.c, `bprm_execve`). The module lays out the new program beside the old one and can
 ///   still give an error, and the launcher can say what is wrong.
-/// - A first instruction outside of the file's segments is in whatever happens to be there: Linux puts its vDSO right below a
-///   program without an interpreter, and that has no code there.
+/// - A first instruction outside of the file's segments is in whatever happens to be there: Linux puts its vDSO and the pages of
+///   that right below a program without an interpreter, which are no code (SIGILL) or have no page (SIGBUS).
 /// - The highest 256 MiB of Linux's addresses are not a guest's (core/src/mm/addr.rs, `GUEST_END`).
 fn may_differ(what: &str, linux: Came, ours: Came) -> bool {
     let of_a_path = [libc::ENOENT, libc::EACCES, libc::ELOOP, libc::ENOTDIR, libc::E2BIG, libc::ENAMETOOLONG];
     match (linux, ours) {
         (Came::Signalled(libc::SIGSEGV), Came::Errno(errno)) => errno > 0 && !of_a_path.contains(&errno),
-        (Came::Signalled(libc::SIGILL), Came::Signalled(libc::SIGSEGV)) => true,
+        (Came::Signalled(libc::SIGILL | libc::SIGBUS), Came::Signalled(libc::SIGSEGV)) => true,
         (Came::Exited(_), Came::Errno(libc::EINVAL)) => what.ends_with(mutants::HIGHEST),
         _ => false,
     }
@@ -178,6 +178,7 @@ mod tests {
         assert!(!any(Came::Errno(libc::ENOEXEC), Came::Errno(libc::EINVAL)));
         assert!(!any(Came::Signalled(libc::SIGILL), Came::Errno(libc::ENOEXEC)));
         assert!(any(Came::Signalled(libc::SIGILL), Came::Signalled(libc::SIGSEGV)));
+        assert!(any(Came::Signalled(libc::SIGBUS), Came::Signalled(libc::SIGSEGV)));
         assert!(!any(Came::Signalled(libc::SIGSEGV), Came::Signalled(libc::SIGILL)));
         let highest = |ours| may_differ(&format!("user: {}", mutants::HIGHEST), Came::Exited(45), ours);
         assert!(highest(Came::Errno(libc::EINVAL)) && !any(Came::Exited(45), Came::Errno(libc::EINVAL)));
