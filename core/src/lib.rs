@@ -35,3 +35,4 @@ pub mod platform;
 pub mod quota;
 pub mod sync;
 pub mod time;
+pub mod tty;

@@ -2,7 +2,7 @@
 
 use crate::signal::Cpu;
 use crate::task::Sandbox;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use litebox_core::fs::locks::FileLocks;
@@ -15,9 +15,13 @@ use litebox_core::platform::Platform;
 use litebox_core::quota::Quota;
 use litebox_core::sync::Mutex;
 use litebox_core::time::Timers;
+use litebox_core::tty::{Jobs, devpts::Terminals};
 
 /// The device of what is in no directory. Linux numbers such file systems from 0:1 on; any that no mount has will do.
 const ANONYMOUS: DeviceId = DeviceId { major: 0, minor: 0xfffff };
+
+/// The device of /dev/pts.
+const PTS: DeviceId = DeviceId { major: 0, minor: 0xffffe };
 
 /// One sandbox's share.
 pub(crate) struct Shared<P: Platform> {
@@ -29,6 +33,7 @@ pub(crate) struct Shared<P: Platform> {
     segments: Segments<P>,
     semaphores: Semaphores<P>,
     messages: Messages<P>,
+    terminals: Arc<Terminals<P>>,
 }
 
 impl<P: Platform> fmt::Debug for Shared<P> {
@@ -38,8 +43,8 @@ impl<P: Platform> fmt::Debug for Shared<P> {
 }
 
 impl<P: Platform> Shared<P> {
-    /// Nothing yet. What there will be is charged to `quota`.
-    pub(crate) fn new(quota: &Arc<Quota>) -> Self {
+    /// Nothing yet. What there will be is charged to `quota`; terminals send signals to `jobs`.
+    pub(crate) fn new(quota: &Arc<Quota>, jobs: Weak<dyn Jobs>) -> Self {
         let nesting = Mutex::<P, _>::new(());
         Self {
             inodes: AtomicU64::new(0),
@@ -50,6 +55,7 @@ impl<P: Platform> Shared<P> {
             segments: Segments::new(quota),
             semaphores: Semaphores::new(quota),
             messages: Messages::new(quota),
+            terminals: Terminals::new(quota, PTS, jobs),
         }
     }
 
@@ -76,6 +82,11 @@ impl<P: Platform> Shared<P> {
     /// Queues of messages with a key.
     pub(crate) fn messages(&self) -> &Messages<P> {
         &self.messages
+    }
+
+    /// Terminals.
+    pub(crate) fn terminals(&self) -> &Arc<Terminals<P>> {
+        &self.terminals
     }
 
     /// Sockets.

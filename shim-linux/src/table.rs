@@ -143,7 +143,7 @@ syscalls! {
      13 rt_sigaction (sig: Sig, act: Ptr, oldact: Ptr, size: Len) = Full [signals::rt_sigaction, No];
      14 rt_sigprocmask (how: Int, set: Ptr, oldset: Ptr, size: Len) = Full [signals::rt_sigprocmask, No];
      15 rt_sigreturn () = Full [signals::rt_sigreturn, No];
-     16 ioctl (fd: Fd, request: Flags, arg: Word) = Partial [ioctl::ioctl, IfAsked, "FIOCLEX, FIONCLEX, FIONBIO, FIOASYNC, FIONREAD, FIGETBSZ; of terminals the window size, settings as far as the host tells them, groups and sessions without effect; others are ENOTTY"];
+     16 ioctl (fd: Fd, request: Flags, arg: Word) = Partial [ioctl::ioctl, IfAsked, "FIOCLEX, FIONCLEX, FIONBIO, FIOASYNC, FIONREAD, FIGETBSZ; of terminals of the host the window size and settings as far as the host tells them; of pairs of /dev/ptmx settings, size, flow, packets, the foreground group, but nobody in the background is stopped, and TIOCGPTPEER, TIOCSTI and TIOCSIG are missing; others are ENOTTY"];
      17 pread64 (fd: Fd, buf: Ptr, count: Len, offset: Offset) = Full [files::pread64, IfAsked];
      18 pwrite64 (fd: Fd, buf: Ptr, count: Len, offset: Offset) = Full [files::pwrite64, IfAsked];
      19 readv (fd: Fd, iov: Ptr, iovcnt: Len) = Full [files::readv, IfAsked];

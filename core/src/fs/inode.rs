@@ -214,6 +214,8 @@ pub struct WindowSize {
     pub rows: u16,
     /// Characters in a line.
     pub columns: u16,
+    /// Width and height in pixels, or 0.
+    pub pixels: [u16; 2],
 }
 
 /// A terminal's settings, in the numbers of the host's termios(3), which pass through.

@@ -5,14 +5,17 @@ use super::{put, take};
 use crate::args::{Fd, Flags, Word};
 use crate::signal::Cpu;
 use crate::task::Task;
-use linux_raw_sys::ioctl;
+use alloc::sync::Arc;
+use linux_raw_sys::{general, ioctl};
 use litebox_core::errno;
 use litebox_core::error::{Errno, Result};
 use litebox_core::fs::fd_table::FdFlags;
 use litebox_core::fs::file::File;
-use litebox_core::fs::inode::{Apply, Terminal};
+use litebox_core::fs::inode::{Apply, Terminal, WindowSize};
 use litebox_core::fs::types::{FileKind, OFlags, SeekFrom};
 use litebox_core::mm::{GuestAddr, user};
+use litebox_core::tty::control::{Control, Flow, Flush};
+use litebox_core::tty::pair::{Side, TerminalFile};
 
 /// A terminal's settings as they are after login: lines are edited, signals are made, output is processed. They stand for those
 /// that the host does not tell. Linux: `tty_std_termios`, `INIT_C_CC`.
@@ -95,11 +98,91 @@ fn set_terminal<P: Cpu>(file: &File<P>, at: GuestAddr, apply: Apply) -> Result<(
     }
 }
 
+/// What is particular to a terminal of the sandbox; `NOTTY` for the rest.
+fn own_terminal<P: Cpu>(task: &Task<P>, file: &Arc<TerminalFile<P>>, request: u32, at: GuestAddr) -> Result<()> {
+    let pair = file.pair();
+    let (session, group) = task.process().with(|state| (state.session, state.group));
+    match (request, file.side()) {
+        (ioctl::TIOCGPTN, Side::Master) => put::<P, 4>(at, &pair.number()),
+        (ioctl::TIOCSPTLCK, Side::Master) => {
+            pair.set_locked(take::<P, u32, 4>(at)? != 0);
+            Ok(())
+        }
+        (ioctl::TIOCPKT, Side::Master) => {
+            pair.set_packet(take::<P, u32, 4>(at)? != 0);
+            Ok(())
+        }
+        (ioctl::TIOCEXCL | ioctl::TIOCNXCL, _) => {
+            pair.set_exclusive(request == ioctl::TIOCEXCL);
+            Ok(())
+        }
+        (ioctl::TIOCSWINSZ, _) => {
+            let [rows, columns, width, height] = take::<P, [u16; 4], 8>(at)?;
+            pair.resize(WindowSize { rows, columns, pixels: [width, height] });
+            Ok(())
+        }
+        (ioctl::TCFLSH, _) => {
+            let what = match u32::try_from(at.get()) {
+                Ok(general::TCIFLUSH) => Flush::Input,
+                Ok(general::TCOFLUSH) => Flush::Output,
+                Ok(general::TCIOFLUSH) => Flush::Both,
+                _ => return Err(errno!(INVAL, "no queue of a terminal")),
+            };
+            file.flush(what);
+            Ok(())
+        }
+        (ioctl::TCXONC, _) => {
+            let flow = match u32::try_from(at.get()) {
+                Ok(general::TCOOFF) => Flow::Suspend,
+                Ok(general::TCOON) => Flow::Resume,
+                Ok(general::TCIOFF) => Flow::StopOther,
+                Ok(general::TCION) => Flow::StartOther,
+                _ => return Err(errno!(INVAL, "nothing to do with bytes")),
+            };
+            file.flow(flow);
+            Ok(())
+        }
+        (ioctl::TIOCSCTTY, Side::Slave) => {
+            if session != task.process().pid() {
+                return Err(errno!(PERM, "only who leads a session takes a terminal"));
+            }
+            match pair.control().session {
+                Some(owner) if owner == session => {}
+                Some(_) => return Err(errno!(PERM, "the terminal is another session's")),
+                None => pair.set_control(Control { session: Some(session), group: Some(group) }),
+            }
+            Ok(())
+        }
+        (ioctl::TIOCGPGRP, _) => put::<P, 4>(at, &pair.control().group.unwrap_or(0)),
+        (ioctl::TIOCSPGRP, _) => {
+            let group = take::<P, i32, 4>(at)?;
+            let group = u32::try_from(group).map_err(|_| errno!(INVAL, "a negative group"))?;
+            if pair.control().session != Some(session) {
+                return Err(errno!(NOTTY, "not the session's terminal"));
+            }
+            let members = task.sandbox().select(|process| process.with(|state| state.group) == group)?;
+            let first = members.first().ok_or(errno!(SRCH, "no such group"))?;
+            if first.with(|state| state.session) != session {
+                return Err(errno!(PERM, "a group of another session"));
+            }
+            pair.set_control(Control { session: Some(session), group: Some(group) });
+            Ok(())
+        }
+        _ => Err(errno!(NOTTY)),
+    }
+}
+
 /// What a terminal is told or asked. See `ioctl_tty(2)`.
 fn terminal<P: Cpu>(task: &Task<P>, file: &File<P>, request: u32, at: GuestAddr) -> Result<u32> {
+    if let Some(pair) = Arc::clone(file.ops()).into_any().and_then(|ops| ops.downcast::<TerminalFile<P>>().ok()) {
+        match own_terminal(task, &pair, request, at) {
+            Err(error) if error.is(Errno::NOTTY) => {}
+            done => return done.map(|()| 0),
+        }
+    }
     let size = file.ops().window_size()?;
     match request {
-        ioctl::TIOCGWINSZ => put::<P, 8>(at, &[size.rows, size.columns, 0, 0]),
+        ioctl::TIOCGWINSZ => put::<P, 8>(at, &[size.rows, size.columns, size.pixels[0], size.pixels[1]]),
         ioctl::TCGETS | ioctl::TCGETS2 => {
             let bytes = encode(&file.ops().terminal().unwrap_or(USUAL));
             let len = if request == ioctl::TCGETS { 36 } else { 44 };

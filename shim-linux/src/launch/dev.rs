@@ -18,6 +18,7 @@ use litebox_core::fs::pseudo::{FixedDir, made_up_attr};
 use litebox_core::fs::types::{Attr, DeviceId, FileKind, Gid, InodeId, Mode, OFlags, Uid};
 use litebox_core::platform::Platform;
 use litebox_core::sync::Mutex;
+use litebox_core::tty::devpts::Terminals;
 
 /// The device that /dev itself is on.
 pub(super) const DEVICE: DeviceId = DeviceId { major: 0, minor: 5 };
@@ -40,7 +41,7 @@ const LINKS: [(&str, &str); 4] =
     [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
 
 /// The directory.
-pub(super) fn root<P: Cpu>(terminal: &Arc<Terminal<P>>) -> InodeRef<P> {
+pub(super) fn root<P: Cpu>(terminal: &Arc<Terminal<P>>, terminals: &Arc<Terminals<P>>) -> InodeRef<P> {
     let mut entries: Vec<(&'static str, InodeRef<P>)> = Vec::new();
     let inode = |number| InodeId { device: DEVICE, number };
     for (name, device) in Device::ALL {
@@ -53,6 +54,9 @@ pub(super) fn root<P: Cpu>(terminal: &Arc<Terminal<P>>) -> InodeRef<P> {
         entries.push((name, ProcLink::inode(id, move |_| Ok(LinkTarget::Path(target.as_bytes().to_vec())))));
     }
     entries.push(("tty", Arc::new(Tty { terminal: Arc::clone(terminal) })));
+    let all = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH;
+    entries.push(("ptmx", terminals.multiplexer(inode(4), all)));
+    entries.push(("pts", FixedDir::new(inode(5), [])));
     entries.push(("shm", FixedDir::new(inode(2), [])));
     FixedDir::new(inode(1), entries)
 }

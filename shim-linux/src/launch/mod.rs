@@ -145,8 +145,12 @@ impl<P: Cpu> Builder<P> {
     /// # Errors
     /// Those of [`Builder::mount_host_dir`].
     pub fn mount_dev(&mut self, at: &[u8], read_only: bool) -> Result<()> {
-        let root = dev::root(&self.terminal);
+        let terminals = self.sandbox.shared().terminals();
+        let (root, pts) = (dev::root(&self.terminal, terminals), terminals.root());
         self.mount(at, root, ("devtmpfs", "dev"), flags(read_only))?;
+        let mut at_pts = at.to_vec();
+        at_pts.extend_from_slice(b"/pts");
+        self.mount(&at_pts, pts, ("devpts", "devpts"), flags(read_only))?;
         let mut shm = at.to_vec();
         shm.extend_from_slice(b"/shm");
         let root = self.memory(None)?;

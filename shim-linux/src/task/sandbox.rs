@@ -4,8 +4,8 @@ use super::process::Process;
 use super::tree::Tree;
 use crate::machine::Machine;
 use crate::shared::Shared;
-use crate::signal::Cpu;
-use alloc::sync::Arc;
+use crate::signal::{Cpu, Info, Origin, Signal};
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +14,7 @@ use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::quota::Quota;
 use litebox_core::sync::{Futexes, Mutex};
+use litebox_core::tty::{Jobs, TerminalSignal};
 
 /// One sandbox: processes that see each other.
 pub struct Sandbox<P: Cpu> {
@@ -43,9 +44,9 @@ impl<P: Cpu> Sandbox<P> {
     /// An empty sandbox that shows `machine` to its programs, and whose memory is charged to `quota`.
     #[must_use]
     pub fn on(machine: Machine<P>, quota: Arc<Quota>) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|sandbox: &Weak<Self>| Self {
             tree: Mutex::<P, _>::new(Tree::new(machine.tasks)),
-            shared: Shared::new(&quota),
+            shared: Shared::new(&quota, Weak::clone(sandbox) as Weak<dyn Jobs>),
             quota,
             machine,
             started: P::monotonic(),
@@ -141,5 +142,42 @@ impl<P: Cpu> Sandbox<P> {
     /// The last id that was given to a task.
     pub fn last_id(&self) -> u32 {
         self.tree.lock().last_id()
+    }
+}
+
+impl<P: Cpu> Sandbox<P> {
+    /// Sends signals of a terminal's to a group.
+    fn signal_group(&self, group: u32, signals: &[Signal]) {
+        let tree = self.tree.lock();
+        for node in tree.nodes.values().filter(|node| node.process.with(|state| state.group) == group) {
+            for signal in signals {
+                // Standard signals never find the queue full.
+                let _ = node.process.send(Info::new(*signal, Info::SI_KERNEL, Origin::None));
+            }
+        }
+    }
+}
+
+impl<P: Cpu> Jobs for Sandbox<P> {
+    fn signal(&self, group: u32, signal: TerminalSignal) {
+        let signal = match signal {
+            TerminalSignal::Interrupt => Signal::INT,
+            TerminalSignal::Quit => Signal::QUIT,
+            TerminalSignal::Suspend => Signal::TSTP,
+            TerminalSignal::Resized => Signal::WINCH,
+        };
+        self.signal_group(group, &[signal]);
+    }
+
+    /// The leader learns of it, and the foreground. Linux: `tty_signal_session_leader`.
+    fn hung_up(&self, session: u32, group: Option<u32>) {
+        if let Some(leader) = self.process(session) {
+            for signal in [Signal::HUP, Signal::CONT] {
+                let _ = leader.send(Info::new(signal, Info::SI_KERNEL, Origin::None));
+            }
+        }
+        if let Some(group) = group.filter(|group| *group != session) {
+            self.signal_group(group, &[Signal::HUP, Signal::CONT]);
+        }
     }
 }

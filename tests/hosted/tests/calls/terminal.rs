@@ -49,7 +49,7 @@ impl HostFile<Hosted> for Tty {
     }
 
     fn window_size(&self) -> Result<WindowSize> {
-        Ok(WindowSize { rows: 24, columns: 80 })
+        Ok(WindowSize { rows: 24, columns: 80, pixels: [0; 2] })
     }
 
     fn terminal(&self) -> Result<Terminal> {
@@ -98,4 +98,49 @@ fn a_host_that_does_not_tell_has_an_ordinary_terminal() {
     assert_eq!(guest.half(room), 24 | 80 << 16);
     guest.ok(nr::__NR_ioctl, &[fd, ioctl::TIOCGPGRP.into(), room]);
     assert_eq!(guest.half(room), guest.task.process().pid());
+}
+
+/// A pair of a sandbox's own: master and slave.
+fn pair(guest: &mut Guest) -> (u64, u64) {
+    use litebox_core::fs::dentry::Dentry;
+    use litebox_core::fs::file::File;
+    use litebox_core::tty::devpts::Terminals;
+    let device = DeviceId { major: 0, minor: 8 };
+    let sandbox = Arc::clone(guest.task.sandbox());
+    let terminals = Terminals::<Hosted>::new(sandbox.quota(), device, Arc::downgrade(&sandbox) as _);
+    let master = terminals.open_master().unwrap();
+    master.pair().set_locked(false);
+    let node = terminals.node(master.pair());
+    let slave = Arc::clone(&node).open(OFlags::READ | OFlags::WRITE).unwrap();
+    let mut add = |ops, inode| {
+        let file = File::new(Dentry::detached(inode, b"pts"), ops, OFlags::READ | OFlags::WRITE | OFlags::NONBLOCK);
+        u64::from(guest.task.files().insert(file, FdFlags::empty(), Fd(0), 64).unwrap().0)
+    };
+    (add(master, Arc::clone(&node)), add(slave, node))
+}
+
+#[test]
+fn a_pair_passes_lines_sends_signals_and_hangs_up() {
+    let mut guest = Guest::new();
+    let (master, slave) = pair(&mut guest);
+    let room = guest.room(64);
+    let typed = guest.bytes(b"hi\n");
+    guest.fails(errno::EAGAIN, nr::__NR_read, &[slave, room, 64]);
+    assert_eq!(guest.ok(nr::__NR_write, &[master, typed, 3]), 3);
+    assert_eq!(guest.ok(nr::__NR_read, &[slave, room, 64]), 3);
+    assert_eq!(guest.ok(nr::__NR_read, &[master, room, 64]), 4);
+    assert_eq!(guest.peek(room, 4), b"hi\r\n");
+    guest.ok(nr::__NR_ioctl, &[slave, ioctl::TIOCSCTTY.into(), 0]);
+    guest.ok(nr::__NR_ioctl, &[slave, ioctl::TIOCGPGRP.into(), room]);
+    assert_eq!(guest.half(room), 1);
+    let (set, interrupt) = (guest.words(&[1 << (nr::SIGINT - 1) | 1 << (nr::SIGHUP - 1)]), guest.bytes(&[3]));
+    guest.ok(nr::__NR_rt_sigprocmask, &[nr::SIG_BLOCK.into(), set, 0, 8]);
+    guest.ok(nr::__NR_write, &[master, interrupt, 1]);
+    guest.ok(nr::__NR_rt_sigpending, &[room, 8]);
+    assert_eq!(guest.word(room), 1 << (nr::SIGINT - 1));
+    guest.ok(nr::__NR_close, &[master]);
+    assert_eq!(guest.ok(nr::__NR_read, &[slave, room, 64]), 0);
+    guest.fails(errno::EIO, nr::__NR_write, &[slave, typed, 3]);
+    guest.ok(nr::__NR_rt_sigpending, &[room, 8]);
+    assert_eq!(guest.word(room) & 1, 1, "hung up");
 }

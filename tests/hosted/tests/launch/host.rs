@@ -88,7 +88,11 @@ impl HostFile<Hosted> for Bytes {
         Ok(len)
     }
     fn window_size(&self) -> Result<WindowSize> {
-        if self.kind == FileKind::CharDevice { Ok(WindowSize { rows: 24, columns: 80 }) } else { Err(errno!(NOTTY)) }
+        if self.kind == FileKind::CharDevice {
+            Ok(WindowSize { rows: 24, columns: 80, pixels: [0; 2] })
+        } else {
+            Err(errno!(NOTTY))
+        }
     }
     fn page(&self, index: u64) -> Result<<Hosted as Frames>::Frame> {
         hostdir::page_by_reading::<Hosted>(self, index)
