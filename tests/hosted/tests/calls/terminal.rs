@@ -10,6 +10,7 @@ use litebox_core::fs::host::HostFile;
 use litebox_core::fs::inode::{Apply, Blocking, Terminal, WindowSize};
 use litebox_core::fs::types::{Attr, DeviceId, FileKind, Gid, InodeId, Mode, OFlags, Timestamp, Uid};
 use litebox_platform_hosted::Hosted;
+use litebox_shim_linux::task::Sandbox;
 use std::sync::{Arc, Mutex};
 
 const ID: InodeId = InodeId { device: DeviceId { major: 0, minor: 9 }, number: 1 };
@@ -107,12 +108,13 @@ fn pair(guest: &mut Guest) -> (u64, u64) {
     use litebox_core::tty::devpts::Terminals;
     let device = DeviceId { major: 0, minor: 8 };
     let sandbox = Arc::clone(guest.task.sandbox());
-    let terminals = Terminals::<Hosted>::new(sandbox.quota(), device, Arc::downgrade(&sandbox) as _);
+    let jobs: std::sync::Weak<dyn litebox_core::tty::Jobs> = Arc::<Sandbox<Hosted>>::downgrade(&sandbox);
+    let terminals = Terminals::<Hosted>::new(sandbox.quota(), device, jobs);
     let master = terminals.open_master().unwrap();
     master.pair().set_locked(false);
     let node = terminals.node(master.pair());
     let slave = Arc::clone(&node).open(OFlags::READ | OFlags::WRITE).unwrap();
-    let mut add = |ops, inode| {
+    let add = |ops, inode| {
         let file = File::new(Dentry::detached(inode, b"pts"), ops, OFlags::READ | OFlags::WRITE | OFlags::NONBLOCK);
         u64::from(guest.task.files().insert(file, FdFlags::empty(), Fd(0), 64).unwrap().0)
     };
