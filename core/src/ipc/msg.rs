@@ -279,7 +279,7 @@ impl<P: Platform> Messages<P> {
     pub fn remove(&self, id: u32, who: &Credentials) -> Result<()> {
         let mut table = self.table.lock();
         table.get(id)?.status.perm.owns(who)?;
-        let queue = table.by_id.remove(&id);
+        let queue = table.remove(id);
         drop(table);
         if let Some(queue) = queue {
             queue.changed.wake_all();

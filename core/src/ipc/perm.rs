@@ -1,6 +1,7 @@
 //! What all of System V's objects have: a key, a number, an owner and a mode. See sysvipc(7); Linux ipc/util.c.
 //!
-//! Invariant: a number is not given again while there are others, so that whoever waits for an object sees that it is gone.
+//! Invariants: a number is not given again while there are others, so that whoever waits for an object sees that it is gone;
+//! `by_key` has each object with a key that is not private.
 
 use crate::fs::types::{Credentials, Gid, Uid};
 use crate::{errno, error::Result};
@@ -96,12 +97,13 @@ pub(super) trait Keyed {
 /// Objects of one kind by their numbers.
 pub(super) struct Objects<T> {
     pub(super) by_id: BTreeMap<u32, T>,
+    by_key: BTreeMap<Key, u32>,
     next: u32,
 }
 
 impl<T: Keyed> Objects<T> {
     pub(super) fn new() -> Self {
-        Self { by_id: BTreeMap::new(), next: 0 }
+        Self { by_id: BTreeMap::new(), by_key: BTreeMap::new(), next: 0 }
     }
 
     /// The object with this number.
@@ -124,7 +126,7 @@ impl<T: Keyed> Objects<T> {
         most: usize,
         fits: impl FnOnce(&T) -> Result<()>,
     ) -> Result<Option<u32>> {
-        let known = self.by_id.iter().find(|(_, object)| key != Key::PRIVATE && object.perm().key == key);
+        let known = self.by_key.get(&key).and_then(|id| self.by_id.get(id).map(|object| (id, object)));
         match (known, make) {
             (Some(_), Make::New) => Err(errno!(EXIST)),
             (Some((id, object)), _) => {
@@ -145,8 +147,23 @@ impl<T: Keyed> Objects<T> {
         }
         let id = self.next;
         self.next = id.saturating_add(1) & 0x7fff_ffff;
+        if object.perm().key != Key::PRIVATE {
+            self.by_key.insert(object.perm().key, id);
+        }
         self.by_id.insert(id, object);
         id
+    }
+
+    /// Takes an object away.
+    pub(super) fn remove(&mut self, id: u32) -> Option<T> {
+        let object = self.by_id.remove(&id)?;
+        self.forget(object.perm().key);
+        Some(object)
+    }
+
+    /// Lets nobody find an object by its key any more.
+    pub(super) fn forget(&mut self, key: Key) {
+        self.by_key.remove(&key);
     }
 
     /// The highest number, and 0 if there is none.

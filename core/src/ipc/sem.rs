@@ -445,7 +445,7 @@ impl<P: Platform> Semaphores<P> {
     pub fn remove(&self, id: u32, who: &Credentials) -> Result<()> {
         let mut table = self.table.lock();
         table.get(id)?.perm.owns(who)?;
-        let set = table.by_id.remove(&id);
+        let set = table.remove(id);
         drop(table);
         set.iter().flat_map(|set| &set.waiting).for_each(|entry| entry.waiter.tell(REMOVED));
         Ok(())

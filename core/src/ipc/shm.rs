@@ -11,7 +11,7 @@ use crate::quota::{Charge, Quota};
 use crate::sync::Mutex;
 use crate::{errno, error::Result};
 use alloc::sync::{Arc, Weak};
-use core::fmt;
+use core::{fmt, mem};
 
 /// Segments that there may be. Linux: `SHMMNI`.
 pub const SEGMENTS_MAX: usize = 4096;
@@ -199,7 +199,9 @@ impl<P: Platform> Segments<P> {
         segment.status.perm.owns(who)?;
         let Some(memory) = segment.memory() else { return Ok(()) };
         segment.memory = Memory::Removed(Arc::downgrade(&memory));
-        (segment.status.perm.key, segment.status.is_removed) = (Key::PRIVATE, true);
+        let key = mem::replace(&mut segment.status.perm.key, Key::PRIVATE);
+        segment.status.is_removed = true;
+        table.forget(key);
         drop(table);
         // The last handle, if nobody has it attached: its pages are freed without the lock.
         drop(memory);
