@@ -1,7 +1,7 @@
 //! Terminals: pairs of a master, which a terminal emulator holds, and a slave, which programs take for a terminal.
 //!
-//! Typed bytes go master → [`line`] (line discipline: editing, signals, echo) → reader of the slave; written bytes go slave →
-//! [`output`] → reader of the master. [`pair`] has the two open files, [`control`] what ioctl(2) asks, [`devpts`] /dev/ptmx and
+//! Typed bytes go master → `line` (line discipline: editing, signals, echo) → reader of the slave; written bytes go slave →
+//! `output` → reader of the master. [`pair`] has the two open files, [`control`] what ioctl(2) asks, [`devpts`] /dev/ptmx and
 //! /dev/pts. A sandbox's own terminal is such a pair too: its launcher holds the master.
 //! Not here: whose controlling terminal it is and who may read, which need processes; the ABI above answers by [`Jobs`].
 //! Invariants: every queue is bounded, and charged at birth. Locks: a pair's state is a leaf; signals are sent without it.

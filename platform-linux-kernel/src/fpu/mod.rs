@@ -81,8 +81,7 @@ pub(crate) fn save(at: GuestAddr, software: &[u8; FPU_SOFTWARE_BYTES]) -> Result
 pub(crate) fn load(at: GuestAddr) -> Result<()> {
     let features = features();
     with_image(|image| {
-        let loaded =
-            xsave::import(features, image, |offset, bytes| user::read_exact::<LinuxKernel>(at.plus(offset)?, bytes));
+        let loaded = xsave::import(features, image, |offset, bytes| user::read_exact::<LinuxKernel>(at.plus(offset)?, bytes));
         if loaded.is_err() {
             xsave::reset(image);
         }

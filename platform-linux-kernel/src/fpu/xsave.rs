@@ -69,19 +69,21 @@ fn components(compacted: u64, features: u64) -> impl Iterator<Item = (u64, Range
     // Of a compacted image, all that it has count: one lies behind another.
     let mut left = if is_compacted { compacted & !COMPACTED } else { features } & !(X87 | SSE);
     let mut next = BYTES_MIN;
-    core::iter::from_fn(move || loop {
-        let number = left.trailing_zeros();
-        let component = COMPONENTS.as_ref()?.get(number as usize)?;
-        let bit = 1_u64 << number;
-        left &= !bit;
-        let mut at = component.standard;
-        if is_compacted {
-            at = if component.aligned { next.next_multiple_of(64) } else { next };
-            next = at.saturating_add(component.bytes);
-        }
-        if features & bit != 0 {
-            let range = |start: usize| start..start.saturating_add(component.bytes);
-            return Some((bit, range(at), range(component.standard)));
+    core::iter::from_fn(move || {
+        loop {
+            let number = left.trailing_zeros();
+            let component = COMPONENTS.as_ref()?.get(number as usize)?;
+            let bit = 1_u64 << number;
+            left &= !bit;
+            let mut at = component.standard;
+            if is_compacted {
+                at = if component.aligned { next.next_multiple_of(64) } else { next };
+                next = at.saturating_add(component.bytes);
+            }
+            if features & bit != 0 {
+                let range = |start: usize| start..start.saturating_add(component.bytes);
+                return Some((bit, range(at), range(component.standard)));
+            }
         }
     })
 }

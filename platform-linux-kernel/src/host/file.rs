@@ -210,8 +210,11 @@ fn window_size(file: &Open) -> Option<WindowSize> {
     // SAFETY: What was mapped above; nobody was told of it. A failure leaves the launcher a page.
     unsafe { sys::vm_munmap(at, sys::PAGE_SIZE) };
     let [r0, r1, c0, c1] = words;
-    (result == 0 && copied == words.len())
-        .then(|| WindowSize { rows: u16::from_le_bytes([r0, r1]), columns: u16::from_le_bytes([c0, c1]), pixels: [0; 2] })
+    (result == 0 && copied == words.len()).then(|| WindowSize {
+        rows: u16::from_le_bytes([r0, r1]),
+        columns: u16::from_le_bytes([c0, c1]),
+        pixels: [0; 2],
+    })
 }
 
 /// An open file.
@@ -402,7 +405,11 @@ impl HostFile<LinuxKernel> for HostOpen {
         let mut now = sys::winsize::default();
         // SAFETY: A live file that answers as a terminal does; the size goes to our buffer.
         let known = unsafe { sys::litebox_tty_size(self.open.as_ptr(), &raw mut now) };
-        Ok(if known { WindowSize { rows: now.ws_row, columns: now.ws_col, pixels: [now.ws_xpixel, now.ws_ypixel] } } else { given })
+        Ok(if known {
+            WindowSize { rows: now.ws_row, columns: now.ws_col, pixels: [now.ws_xpixel, now.ws_ypixel] }
+        } else {
+            given
+        })
     }
 
     fn page(&self, index: u64) -> Result<Frame> {

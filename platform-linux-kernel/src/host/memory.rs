@@ -60,7 +60,12 @@ impl Frames for LinuxKernel {
         }
         // On x86-64, usize has the 64 bits of a guest address.
         let (from, to) = (first.addr.get() as usize, last.addr.get() as usize);
-        space.insert(from, to, replace, mappings.iter().map(|mapping| (mapping.addr.get() as usize, mapping.frame, mapping.prot.into())))
+        space.insert(
+            from,
+            to,
+            replace,
+            mappings.iter().map(|mapping| (mapping.addr.get() as usize, mapping.frame, mapping.prot.into())),
+        )
     }
 
     fn unmap(space: &Space, start: GuestAddr, end: GuestAddr) {

@@ -39,7 +39,7 @@ impl Frame {
         let mut left = count;
         while let Some(order) = left.checked_ilog2().map(|order| order.min(ORDER_MAX)).filter(|order| *order > 0) {
             // SAFETY: Task context.
-            let Some(first) = NonNull::new(unsafe { sys::alloc_pages_noprof(sys::GFP_RUN_OF_ZEROS, order) }) else { break };
+            let Some(first) = NonNull::new(unsafe { sys::litebox_alloc_pages(sys::GFP_RUN_OF_ZEROS, order) }) else { break };
             // SAFETY: A run of this order that nobody else knows, and no compound page.
             unsafe { sys::split_page(first.as_ptr(), order) };
             for at in 0..1 << order {

@@ -1,8 +1,8 @@
 //! A read-only file system with a writable one over it, as overlayfs has them.
 //!
 //! What is changed is first copied up: into `upper`, at the same path. A name that is only below is taken away by a *whiteout* above
-//! it, a character device 0:0, and what a new directory would uncover is hidden by the attribute [`OPAQUE`]. Both are overlayfs's
-//! own marks. Invariants: nothing below is ever written; a copied-up file keeps its inode number ([`ORIGIN`]) unless it had several
+//! it, a character device 0:0, and what a new directory would uncover is hidden by the attribute `OPAQUE`. Both are overlayfs's
+//! own marks. Invariants: nothing below is ever written; a copied-up file keeps its inode number (`ORIGIN`) unless it had several
 //! names, of which only the changed one is copied; a directory that has something below cannot be renamed (`XDEV`), as mv(1) knows.
 //! Beyond overlayfs: a descriptor that was opened for reading sees what is later written to the copy.
 //!
