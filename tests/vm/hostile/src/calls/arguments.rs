@@ -47,8 +47,8 @@ const SPARED: &[(u64, Is)] = &[
     (435, |value| value.cast_signed() >= 0),
     // flock waits for another descriptor of the same file, which the guest has as well.
     (73, is_small),
-    // msgrcv waits at the queue that msgget has made.
-    (70, is_small),
+    // msgrcv waits at the queue that msgget has made; an identifier has 32 bits.
+    (70, |value| is_small(value & 0xffff_ffff)),
     // kill, tkill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo, pidfd_send_signal: to the guest itself.
     (62, is_small),
     (200, is_small),
