@@ -139,9 +139,10 @@ impl<P: Platform> Messages<P> {
     /// `NOENT`: there is none. `EXIST`: there is one. `ACCESS`. `NOSPC`: too many. `NOMEM`.
     pub fn find(&self, key: Key, make: Make, mode: u32, who: &Credentials) -> Result<u32> {
         let mut table = self.table.lock();
-        if let Some(id) = table.find(key, make, (who, mode), QUEUES_MAX, |_| Ok(()))? {
+        if let Some(id) = table.find(key, make, (who, mode), |_| Ok(()))? {
             return Ok(id);
         }
+        table.has_room(QUEUES_MAX)?;
         let status = Status {
             perm: Perm::new(key, mode, who),
             times: [None, None, now::<P>()],

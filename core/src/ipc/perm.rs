@@ -117,13 +117,12 @@ impl<T: Keyed> Objects<T> {
     /// The number of the object with `key`, which must pass `fits`, or `None` if one is to be made. Linux: `ipcget`.
     ///
     /// # Errors
-    /// `NOENT`: there is none. `EXIST`: there is one. `ACCESS`: its mode does not allow `mode`. `NOSPC`: there are `most`.
+    /// `NOENT`: there is none. `EXIST`: there is one. `ACCESS`: its mode does not allow `mode`.
     pub(super) fn find(
         &self,
         key: Key,
         make: Make,
         (who, mode): (&Credentials, u32),
-        most: usize,
         fits: impl FnOnce(&T) -> Result<()>,
     ) -> Result<Option<u32>> {
         let known = self.by_key.get(&key).and_then(|id| self.by_id.get(id).map(|object| (id, object)));
@@ -135,9 +134,16 @@ impl<T: Keyed> Objects<T> {
                 Ok(Some(*id))
             }
             (None, Make::No) if key != Key::PRIVATE => Err(errno!(NOENT)),
-            (None, _) if self.by_id.len() >= most => Err(errno!(NOSPC, "too many objects")),
             (None, _) => Ok(None),
         }
+    }
+
+    /// Whether there are fewer than `most`.
+    ///
+    /// # Errors
+    /// `NOSPC`.
+    pub(super) fn has_room(&self, most: usize) -> Result<()> {
+        if self.by_id.len() < most { Ok(()) } else { Err(errno!(NOSPC, "too many objects")) }
     }
 
     /// Gives an object a number.

@@ -220,6 +220,10 @@ impl<P: Platform> Set<P> {
         Ok(())
     }
 
+    fn status(&self) -> Status {
+        Status { perm: self.perm, operated: self.operated, changed: self.changed, count: self.semaphores.len() }
+    }
+
     fn set(&mut self, index: usize, value: u16, pid: u32) {
         if let Some(semaphore) = self.semaphores.get_mut(index) {
             *semaphore = Semaphore { value, pid };
@@ -260,15 +264,13 @@ impl<P: Platform> Semaphores<P> {
         }
         let mut table = self.table.lock();
         let fits = |set: &Set<P>| if count > set.semaphores.len() { Err(errno!(INVAL, "it has fewer")) } else { Ok(()) };
-        if let Some(id) = table.find(key, make, (who, mode), usize::MAX, fits)? {
+        if let Some(id) = table.find(key, make, (who, mode), fits)? {
             return Ok(id);
         }
         if count == 0 {
             return Err(errno!(INVAL, "an empty set"));
         }
-        if table.by_id.len() >= SETS_MAX {
-            return Err(errno!(NOSPC, "too many sets"));
-        }
+        table.has_room(SETS_MAX)?;
         let bytes = u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(8);
         let charge = self.quota.charge(bytes.saturating_add(COST))?;
         let set = Set {
@@ -337,16 +339,14 @@ impl<P: Platform> Semaphores<P> {
         if !any {
             set.perm.check(who, 0o444)?;
         }
-        Ok(Status { perm: set.perm, operated: set.operated, changed: set.changed, count: set.semaphores.len() })
+        Ok(set.status())
     }
 
     /// The first set from number `from` on; for listing them.
     #[must_use]
     pub fn next(&self, from: u32) -> Option<(u32, Status)> {
         let table = self.table.lock();
-        table.by_id.range(from..).next().map(|(id, set)| {
-            (*id, Status { perm: set.perm, operated: set.operated, changed: set.changed, count: set.semaphores.len() })
-        })
+        table.by_id.range(from..).next().map(|(id, set)| (*id, set.status()))
     }
 
     /// The values of a set.

@@ -114,15 +114,13 @@ impl<P: Platform> Segments<P> {
         let mut table = self.table.lock();
         table.sweep();
         let fits = |segment: &Segment<P>| if size > segment.status.size { Err(errno!(INVAL, "it is shorter")) } else { Ok(()) };
-        if let Some(id) = table.find(key, make, (who, mode), usize::MAX, fits)? {
+        if let Some(id) = table.find(key, make, (who, mode), fits)? {
             return Ok(id);
         }
         if size == 0 || size > SIZE_MAX {
             return Err(errno!(INVAL, "no length"));
         }
-        if table.by_id.len() >= SEGMENTS_MAX {
-            return Err(errno!(NOSPC, "too many segments"));
-        }
+        table.has_room(SEGMENTS_MAX)?;
         let charge = self.quota.charge(COST)?;
         let memory = Memory::Kept(SharedMemory::new(&self.quota, size)?);
         let status = Status {

@@ -18,7 +18,7 @@ const SHM_RND: u32 = 0o20_000;
 const SHM_REMAP: u32 = 0o40_000;
 const SHM_EXEC: u32 = 0o100_000;
 /// In a mode: it goes with its last attachment.
-const SHM_DEST: u32 = 0o1000;
+pub(crate) const SHM_DEST: u32 = 0o1000;
 const SHM_LOCK: i32 = 11;
 const SHM_UNLOCK: i32 = 12;
 const SHM_STAT: i32 = 13;

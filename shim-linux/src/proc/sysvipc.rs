@@ -1,6 +1,7 @@
 //! /proc/sysvipc: the objects of sysvipc(7). Sources: `proc_sysvipc(5)`; Linux ipc/shm.c, sem.c, msg.c, `sysvipc_*_proc_show`.
 
 use super::text::Text;
+use crate::calls::shm::SHM_DEST;
 use crate::signal::Cpu;
 use crate::task::Sandbox;
 use alloc::vec::Vec;
@@ -56,8 +57,6 @@ pub(super) fn msg<P: Cpu>(sandbox: &Sandbox<P>) -> Result<Vec<u8>> {
 
 /// `/proc/sysvipc/shm`. Nobody counts which pages of a segment are there.
 pub(super) fn shm<P: Cpu>(sandbox: &Sandbox<P>) -> Result<Vec<u8>> {
-    /// In a mode: it goes with its last attachment.
-    const SHM_DEST: u32 = 0o1000;
     let mut text = Text::default();
     text.put(format_args!(
         "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      ctime                   rss                  swap\n"

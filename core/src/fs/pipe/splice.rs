@@ -183,17 +183,7 @@ impl<P: Platform> Pipe<P> {
     /// # Errors
     /// `AGAIN`, `PIPE`: as [`Self::pour`] and [`Self::fill`]. `NOMEM`, `Interrupted`.
     pub fn splice(&self, other: &Self, most: usize, blocking: Blocking) -> Result<usize> {
-        loop {
-            if !self.both_ready(other, blocking)? {
-                return Ok(0);
-            }
-            // Nothing is waited for with the one in hand: two that splice in opposite directions would wait for each other.
-            let Some((_taken, len)) = self.take() else { continue };
-            let Some(kept) = other.keep(most.min(len)) else { continue };
-            let mut kept = kept?;
-            let moved = self.hand_over(&mut kept, true)?;
-            return Ok(moved);
-        }
+        self.carry(other, most, blocking, true)
     }
 
     /// Copies up to `most` bytes to `other`, a different pipe, and leaves them here; returns how many. See tee(2).
@@ -201,14 +191,19 @@ impl<P: Platform> Pipe<P> {
     /// # Errors
     /// As [`Self::splice`].
     pub fn tee(&self, other: &Self, most: usize, blocking: Blocking) -> Result<usize> {
+        self.carry(other, most, blocking, false)
+    }
+
+    /// Copies up to `most` bytes to `other` and, if `and_take`, takes them away here.
+    fn carry(&self, other: &Self, most: usize, blocking: Blocking, and_take: bool) -> Result<usize> {
         loop {
             if !self.both_ready(other, blocking)? {
                 return Ok(0);
             }
+            // Nothing is waited for with the one in hand: two that splice in opposite directions would wait for each other.
             let Some((_taken, len)) = self.take() else { continue };
             let Some(kept) = other.keep(most.min(len)) else { continue };
-            let mut kept = kept?;
-            return self.hand_over(&mut kept, false);
+            return self.hand_over(&mut kept?, and_take);
         }
     }
 
