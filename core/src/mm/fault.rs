@@ -1,8 +1,8 @@
 //! Page faults: which frame to show, and with which rights.
 //!
-//! Up to [`AROUND`] pages are filled at once, or [`AHEAD`], since a trap costs more than an entry. A private page is copied when somebody else
-//! owns it too. Quota is charged before a frame is allocated. Locks: the address space's; no lock while a source is asked.
-//! Hostile input: the address. Sources: Linux mm/memory.c `do_fault`, `wp_page_copy`.
+//! Up to [`AROUND`] pages are filled at once, or [`AHEAD`], since a trap costs more than an entry. A private page is copied when
+//! somebody else owns it too. Quota is charged before a frame is allocated. Locks: the address space's; no lock while a source is
+//! asked. Hostile input: the address. Sources: Linux mm/memory.c `do_fault`, `wp_page_copy`.
 
 use super::addr::{GuestAddr, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot};
 use super::pages::{LEAF_PAGES, Owned, Pages, Slot};

@@ -99,15 +99,17 @@ impl Setup {
         let tree = tree::step(self)?;
         let guest_root = guest_root::step(self, &tree)?;
         let init = programs::init(self)?;
-        let (name, module) = match scope {
-            Scope::Native => ("initramfs-native", None),
+        let (name, boot_files, module) = match scope {
+            Scope::Native => ("initramfs-native", kernel::boot_files(self, &tree)?, None),
             Scope::Sandbox => {
                 let kernel = kernel::step(self, &tree)?;
-                ("initramfs", Some(module::step(self, &tree, "module", &kernel, kernel::KERNEL)?))
+                let module = module::step(self, &tree, "module", &kernel, kernel::KERNEL)?;
+                ("initramfs", kernel::boot_files(self, &tree)?, Some(module))
             }
             Scope::Debug => {
                 let kernel = debug_kernel::step(self, &tree)?;
-                ("initramfs-debug", Some(module::step(self, &tree, "module-debug", &kernel, debug_kernel::KERNEL)?))
+                let module = module::step(self, &tree, "module-debug", &kernel, debug_kernel::KERNEL)?;
+                ("initramfs-debug", kernel, Some(module))
             }
         };
         let sandbox = match module {
@@ -115,10 +117,6 @@ impl Setup {
             Some(module) => {
                 Some(initramfs::Sandbox { module, launcher: programs::launcher(self)?, hostile: programs::hostile(self)? })
             }
-        };
-        let boot_files = match scope {
-            Scope::Native | Scope::Sandbox => kernel::boot_files(self, &tree)?,
-            Scope::Debug => debug_kernel::step(self, &tree)?,
         };
         let programs = programs::tests(self, &tree)?;
         let initramfs = initramfs::step(self, name, &boot_files, &init, &programs, sandbox.as_ref())?;
