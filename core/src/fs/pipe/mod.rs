@@ -11,7 +11,7 @@ mod splice;
 
 use super::dentry::Dentry;
 use super::file::File;
-use super::inode::{Blocking, FileOps, Inode, IoCx, OpsRef};
+use super::inode::{FileOps, Inode, IoCx, OpsRef};
 use super::io::{BOUNCE, IoDst, IoSrc};
 use super::poll::PollSource;
 use super::types::{Attr, DeviceId, FileKind, InodeId, NewNode, OFlags, PAGE_SIZE, Ready, Timestamp};
@@ -155,20 +155,8 @@ impl<P: Platform> Pipe<P> {
             if moved > 0 || dst.faulted() {
                 return dst.outcome(start);
             }
-            let empty = {
-                let ring = self.ring.lock();
-                (ring.available() == 0).then_some(if ring.taken { 1 } else { ring.writers })
-            };
-            match (empty, cx.blocking) {
-                (None, _) => {}
-                (Some(0), _) => return Ok(0),
-                (Some(_), Blocking::No) => return Err(errno!(AGAIN)),
-                (Some(_), Blocking::Yes) => {
-                    self.changed.queue.wait_until(None, || {
-                        let ring = self.ring.lock();
-                        (ring.available() > 0 || (ring.writers == 0 && !ring.taken)).then_some(())
-                    })?;
-                }
+            if self.changed.until(cx.blocking, None, || self.ring.lock().to_have().map(Ok))? == 0 {
+                return Ok(0);
             }
         }
     }
@@ -234,13 +222,12 @@ impl<P: Platform> Pipe<P> {
         let least = if whole { bytes.len() } else { 1 };
         let attempt = || {
             let mut ring = self.ring.lock();
-            if ring.readers == 0 {
-                return Some(Err(errno!(PIPE, "nobody reads from the pipe")));
-            }
-            if ring.room() < least {
-                return None;
-            }
-            let part = bytes.get(..ring.room()).unwrap_or(bytes);
+            let room = match ring.to_fill()? {
+                Ok(room) if room < least => return None,
+                Ok(room) => room,
+                Err(error) => return Some(Err(error)),
+            };
+            let part = bytes.get(..room).unwrap_or(bytes);
             Some(ring.push(&self.quota, part).map(|()| part.len()))
         };
         let outcome = self.changed.until(cx.blocking, None, attempt);

@@ -77,6 +77,24 @@ impl<P: Platform> Ring<P> {
         self.capacity().saturating_sub(self.len).saturating_sub(self.reserved)
     }
 
+    /// What one who wants bytes finds: 0, for there are none and none will come, or how many; `None`: it has to wait.
+    pub(super) fn to_have(&self) -> Option<usize> {
+        match (self.available(), self.taken, self.writers) {
+            (0, false, 0) => Some(0),
+            (0, _, _) => None,
+            (len, _, _) => Some(len),
+        }
+    }
+
+    /// What one who wants to put bytes finds: nobody to read them, or how much room; `None`: it has to wait.
+    pub(super) fn to_fill(&self) -> Option<Result<usize>> {
+        match (self.readers, self.room()) {
+            (0, _) => Some(Err(errno!(PIPE, "nobody reads from the pipe"))),
+            (_, 0) => None,
+            (_, room) => Some(Ok(room)),
+        }
+    }
+
     /// Keeps room for `bytes`, of which there are no more than [`Self::room`].
     pub(super) fn reserve(&mut self, bytes: usize) {
         self.reserved = self.reserved.saturating_add(bytes);

@@ -5,7 +5,6 @@
 //! a small buffer; a later change of the file that they came from is not seen. Source: Linux fs/splice.c.
 
 use super::Pipe;
-use super::ring::Ring;
 use crate::fs::file::File;
 use crate::fs::inode::Blocking;
 use crate::platform::Platform;
@@ -59,24 +58,6 @@ impl<P: Platform> Drop for Kept<'_, P> {
     }
 }
 
-/// What one who wants a pipe's bytes finds: none and none will come, or how many.
-fn to_have<P: Platform>(ring: &Ring<P>) -> Option<usize> {
-    match (ring.available(), ring.taken, ring.writers) {
-        (0, false, 0) => Some(0),
-        (0, _, _) => None,
-        (len, _, _) => Some(len),
-    }
-}
-
-/// What one who wants to put bytes finds: nobody to read them, or how much room.
-fn to_fill<P: Platform>(ring: &Ring<P>) -> Option<Result<usize>> {
-    match (ring.readers, ring.room()) {
-        (0, _) => Some(Err(errno!(PIPE, "nobody reads from the pipe"))),
-        (_, 0) => None,
-        (_, room) => Some(Ok(room)),
-    }
-}
-
 impl<P: Platform> Pipe<P> {
     /// The pipe that `file` is an end of.
     #[must_use]
@@ -102,7 +83,7 @@ impl<P: Platform> Pipe<P> {
     /// Keeps room for at most `most` bytes, if there is any.
     fn keep(&self, most: usize) -> Option<Result<Kept<'_, P>>> {
         let mut ring = self.ring.lock();
-        let room = match to_fill(&ring)? {
+        let room = match ring.to_fill()? {
             Ok(room) => room.min(most),
             Err(error) => return Some(Err(error)),
         };
@@ -120,7 +101,7 @@ impl<P: Platform> Pipe<P> {
         let mut buffer = buffer(most)?;
         let attempt = || match self.take() {
             Some(taken) => Some(Ok(Some(taken))),
-            None => (to_have(&self.ring.lock()) == Some(0)).then_some(Ok(None)),
+            None => (self.ring.lock().to_have() == Some(0)).then_some(Ok(None)),
         };
         let Some((_taken, len)) = self.changed.until(blocking, None, attempt)? else { return Ok(0) };
         let (most, mut poured) = (most.min(len), 0usize);
@@ -209,11 +190,11 @@ impl<P: Platform> Pipe<P> {
 
     /// Waits until there are bytes here and room in `other`; `false`: there are none, and none will come.
     fn both_ready(&self, other: &Self, blocking: Blocking) -> Result<bool> {
-        let found = self.changed.until(blocking, None, || to_have(&self.ring.lock()).map(Ok))?;
+        let found = self.changed.until(blocking, None, || self.ring.lock().to_have().map(Ok))?;
         if found == 0 {
             return Ok(false);
         }
-        other.changed.until(blocking, None, || to_fill(&other.ring.lock())).map(|_| true)
+        other.changed.until(blocking, None, || other.ring.lock().to_fill()).map(|_| true)
     }
 
     /// Fills the room that is kept in another pipe with the first bytes of this one.
