@@ -16,14 +16,8 @@ use litebox_core::fs::types::{FileKind, OFlags, SeekFrom};
 use litebox_core::mm::{GuestAddr, user};
 use litebox_core::tty::control::{Control, Flow, Flush};
 use litebox_core::tty::pair::{Side, TerminalFile};
+use litebox_core::tty::settings::Settings;
 
-/// A terminal's settings as they are after login: lines are edited, signals are made, output is processed. They stand for those
-/// that the host does not tell. Linux: `tty_std_termios`, `INIT_C_CC`.
-const USUAL: Terminal = Terminal {
-    modes: [0x500, 0x5, 0xbf, 0x8a3b],
-    line: 0,
-    characters: [3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0],
-};
 /// Both speeds of `struct termios2`: 38400 baud.
 const SPEED: u32 = 38_400;
 
@@ -184,7 +178,8 @@ fn terminal<P: Cpu>(task: &Task<P>, file: &File<P>, request: u32, at: GuestAddr)
     match request {
         ioctl::TIOCGWINSZ => put::<P, 8>(at, &[size.rows, size.columns, size.pixels[0], size.pixels[1]]),
         ioctl::TCGETS | ioctl::TCGETS2 => {
-            let bytes = encode(&file.ops().terminal().unwrap_or(USUAL));
+            // What a host does not tell is as after opening.
+            let bytes = encode(&file.ops().terminal().unwrap_or_else(|_| Settings::default().into()));
             let len = if request == ioctl::TCGETS { 36 } else { 44 };
             user::write_all::<P>(at, bytes.get(..len).unwrap_or_default())
         }
@@ -207,13 +202,14 @@ mod tests {
 
     #[test]
     fn a_terminal_s_settings_have_linux_s_layout() {
-        let bytes = encode(&USUAL);
+        let usual = Terminal::from(Settings::default());
+        let bytes = encode(&usual);
         assert_eq!(bytes[..4], 0x500u32.to_le_bytes());
         assert_eq!((bytes[12..16].to_vec(), bytes[16], bytes[17], bytes[17 + 4]), (0x8a3bu32.to_le_bytes().to_vec(), 0, 3, 4));
         assert_eq!(bytes[36..40], SPEED.to_le_bytes());
         let mut first = [0; 36];
         first.copy_from_slice(&bytes[..36]);
         first[16] = 7;
-        assert_eq!(decode(first), Terminal { line: 7, ..USUAL });
+        assert_eq!(decode(first), Terminal { line: 7, ..usual });
     }
 }
