@@ -7,7 +7,7 @@
 //! Invariants for every implementor: no function panics; none calls back into the library OS except where it says so; all may
 //! be called with library-OS locks held unless they say that they sleep.
 
-use crate::mm::{GuestAddr, Prot};
+use crate::mm::{GuestAddr, PageRange, Prot};
 use crate::time::Timers;
 use alloc::sync::Arc;
 use core::sync::atomic::AtomicU32;
@@ -96,21 +96,25 @@ pub trait Frames {
     }
     /// Fresh, empty page tables, or `None` when the host has no memory. May sleep.
     fn new_space() -> Option<Self::Space>;
-    /// Fills the absent entries among `mappings` (ascending, same 2 MiB region), or replaces them if `replace`.
+    /// Fills the absent entries among `mappings`, which ascend and lie in `range`, of one 2 MiB region.
     ///
     /// Called under the address space's lock. Returns false when the host has no memory for a table.
-    fn map(space: &Self::Space, mappings: &[Mapping<'_, Self::Frame>], replace: bool) -> bool;
+    fn fill<'a>(space: &Self::Space, range: PageRange, mappings: impl Iterator<Item = Mapping<'a, Self::Frame>>) -> bool;
+    /// Puts one entry where there is none or another one, which no processor can use on return. Otherwise as [`Self::fill`].
+    fn replace(space: &Self::Space, mapping: &Mapping<'_, Self::Frame>) -> bool;
     /// Removes every entry in `start..end`; on return no processor can use one. Called under the address space's lock.
     fn unmap(space: &Self::Space, start: GuestAddr, end: GuestAddr);
 }
 
 /// Copies between the library OS and the current guest's memory. May sleep and may fault, which calls
 /// [`crate::mm::AddressSpace::fault`]: hold no lock at or inside the address space's.
-pub trait UserCopy {
+pub trait UserCopy: Frames {
     /// Copies from guest memory; returns how many bytes were copied before a fault that could not be resolved.
     fn from_guest(dst: &mut [u8], src: GuestAddr) -> usize;
     /// Copies to guest memory; returns how many bytes were copied before a fault that could not be resolved.
     fn to_guest(dst: GuestAddr, src: &[u8]) -> usize;
+    /// As [`Self::to_guest`], of `len` bytes of `frame` from `offset` on, which end within it: without a buffer between.
+    fn frame_to_guest(dst: GuestAddr, frame: &Self::Frame, offset: usize, len: usize) -> usize;
 }
 
 /// Clocks beside the two that everything here goes by.

@@ -8,7 +8,7 @@ use super::file::File;
 use super::host::HostFile;
 use super::hostdir::{append_host, read_host, write_host};
 use super::inode::{Apply, FileOps, Inode, InodeRef, IoCx, OpsRef, Terminal, WindowSize};
-use super::io::{BOUNCE, IoDst, IoSrc};
+use super::io::{IoDst, IoSrc, with_bounce};
 use super::pseudo::made_up_attr;
 use super::types::{Attr, DeviceId, FileKind, InodeId, Mode, OFlags, Ready, SeekFrom, Timestamp};
 use crate::platform::Platform;
@@ -85,13 +85,14 @@ impl<P: Platform> FileOps<P> for Device {
                 dst.put_zeros(dst.remaining());
             }
             Self::Random | Self::Urandom => {
-                let mut buffer = [0u8; BOUNCE];
-                while dst.remaining() > 0 && !dst.faulted() {
-                    let len = dst.remaining().min(BOUNCE);
-                    let Some(part) = buffer.get_mut(..len) else { break };
-                    P::fill_random(part);
-                    dst.put(part);
-                }
+                with_bounce(dst.remaining(), |buffer| {
+                    while dst.remaining() > 0 && !dst.faulted() {
+                        let len = dst.remaining().min(buffer.len());
+                        let Some(part) = buffer.get_mut(..len) else { break };
+                        P::fill_random(part);
+                        dst.put(part);
+                    }
+                });
             }
         }
         dst.outcome(start)

@@ -79,6 +79,10 @@ pub trait HostFile<P: Platform>: Send + Sync + fmt::Debug {
     fn resident(&self, _index: u64) -> Option<P::Frame> {
         None
     }
+    /// The same if what is in it is what [`Self::read`] would give: not where a file server is asked for each read.
+    fn cached(&self, _index: u64) -> Option<P::Frame> {
+        None
+    }
     /// Its length as the host has it at hand, as a page fault of its own would take it: no file server is asked.
     fn length_at_hand(&self) -> Result<u64> {
         Ok(self.attr()?.size)

@@ -7,9 +7,11 @@
 
 use super::host::{HostDir, HostFile, HostLeaf, HostNode};
 use super::inode::{DirEntry, DirSink, FileOps, Inode, InodeRef, IoCx, OpsRef, Special};
-use super::io::{BOUNCE, IoDst, IoSrc};
+use super::io::{BOUNCE, IoDst, IoSrc, with_bounce};
 use super::pseudo::DirectoryOps;
-use super::types::{Asker, Attr, AttrChange, DeviceId, FileKind, InodeId, Name, NewNode, OFlags, PAGE_SIZE, Ready, RenameFlags};
+use super::types::{
+    Asker, Attr, AttrChange, DeviceId, FileKind, InodeId, Name, NewNode, OFlags, PAGE_SIZE, PAGE_SIZE_U64, Ready, RenameFlags,
+};
 use crate::platform::{Frame, Platform};
 use crate::sync::{Mutex, WaitQueue};
 use crate::{errno, error::Result};
@@ -245,6 +247,30 @@ struct Opened<P: Platform> {
     file: Arc<dyn HostFile<P>>,
 }
 
+impl<P: Platform> Opened<P> {
+    /// Where the bytes from `offset` on lie that the host would read without a wait, as far as they lie in one frame. `None` as well
+    /// at the end.
+    fn at_hand(&self, offset: u64) -> Option<AtHand<P>> {
+        let frame = self.file.cached(offset / PAGE_SIZE_U64)?;
+        // After the look-up, as in Linux's filemap_read: who finds a page finds the size that it was read with, or a later one.
+        let left = self.file.length_at_hand().ok()?.checked_sub(offset).filter(|left| *left > 0)?;
+        let within = usize::try_from(offset % PAGE_SIZE_U64).ok()?;
+        let room = PAGE_SIZE.saturating_sub(within);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        Some(AtHand { frame, within, len: left.min(room), is_last: left <= room })
+    }
+}
+
+/// Bytes of a file in the host's cache.
+struct AtHand<P: Platform> {
+    frame: P::Frame,
+    /// Where in the frame they begin.
+    within: usize,
+    len: usize,
+    /// Whether they reach to the end of the file.
+    is_last: bool,
+}
+
 impl<P: Platform> fmt::Debug for Opened<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Opened").field("file", &self.file).finish()
@@ -256,6 +282,14 @@ impl<P: Platform> FileOps<P> for Opened<P> {
         let start = dst.done();
         let mut at = offset;
         while dst.remaining() > 0 && !dst.faulted() {
+            if let Some(AtHand { frame, within, len, is_last }) = self.at_hand(at) {
+                let put = dst.put_frame(&frame, within, len);
+                at = at.saturating_add(u64::try_from(put).unwrap_or(0));
+                if put == len && is_last {
+                    break;
+                }
+                continue;
+            }
             let put = match read_host(&*self.file, at, dst, cx) {
                 Ok(0) => break,
                 Ok(put) => put,
@@ -324,19 +358,24 @@ impl<P: Platform> FileOps<P> for Opened<P> {
 /// # Errors
 /// Those of the host.
 pub(super) fn read_host<P: Platform>(file: &dyn HostFile<P>, offset: u64, dst: &mut IoDst<'_, P>, cx: IoCx) -> Result<usize> {
-    let mut stack = [0u8; BOUNCE];
-    let mut heap = Vec::new();
     let want = dst.remaining();
-    let buffer: &mut [u8] = if want > BOUNCE && heap.try_reserve_exact(LARGE).is_ok() {
-        heap.resize(LARGE, 0);
-        &mut heap
-    } else {
-        &mut stack
-    };
-    let len = buffer.len().min(want);
-    let Some(part) = buffer.get_mut(..len) else { return Ok(0) };
-    let read = file.read(offset, part, cx.blocking)?;
-    Ok(dst.put(part.get(..read).unwrap_or_default()))
+    with_buffer(want, |buffer| {
+        let len = buffer.len().min(want);
+        let Some(part) = buffer.get_mut(..len) else { return Ok(0) };
+        let read = file.read(offset, part, cx.blocking)?;
+        Ok(dst.put(part.get(..read).unwrap_or_default()))
+    })
+}
+
+/// Gives `act` a buffer for a transfer of `len` bytes in parts: no larger than [`LARGE`], and smaller where memory is short.
+fn with_buffer<T>(len: usize, act: impl FnOnce(&mut [u8]) -> T) -> T {
+    let mut heap = Vec::new();
+    let large = len.min(LARGE);
+    if len <= BOUNCE || heap.try_reserve_exact(large).is_err() {
+        return with_bounce(len, act);
+    }
+    heap.resize(large, 0);
+    act(&mut heap)
 }
 
 /// Writes all of `src` to the host at `offset`; returns how much it took.
@@ -368,33 +407,27 @@ pub(super) fn append_host<P: Platform>(file: &dyn HostFile<P>, src: &mut IoSrc<'
 
 /// Gives `src` to `write` in parts until it takes no more; returns how much was taken.
 fn give_host<P: Platform>(src: &mut IoSrc<'_, P>, mut write: impl FnMut(&[u8]) -> Result<usize>) -> Result<usize> {
-    let mut stack = [0u8; BOUNCE];
-    let mut heap = Vec::new();
-    let buffer: &mut [u8] = if src.remaining() > BOUNCE && heap.try_reserve_exact(LARGE).is_ok() {
-        heap.resize(LARGE, 0);
-        &mut heap
-    } else {
-        &mut stack
-    };
     let mut written = 0usize;
-    while src.remaining() > 0 {
-        let taken = src.take(buffer);
-        let mut rest = buffer.get(..taken).unwrap_or_default();
-        if rest.is_empty() {
-            break;
-        }
-        while !rest.is_empty() {
-            match write(rest) {
-                Ok(0) => return Ok(written),
-                Ok(count) => {
-                    written = written.saturating_add(count);
-                    rest = rest.get(count..).unwrap_or_default();
+    with_buffer(src.remaining(), |buffer| {
+        while src.remaining() > 0 {
+            let taken = src.take(buffer);
+            let mut rest = buffer.get(..taken).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            while !rest.is_empty() {
+                match write(rest) {
+                    Ok(0) => return Ok(written),
+                    Ok(count) => {
+                        written = written.saturating_add(count);
+                        rest = rest.get(count..).unwrap_or_default();
+                    }
+                    Err(error) => return if written > 0 { Ok(written) } else { Err(error) },
                 }
-                Err(error) => return if written > 0 { Ok(written) } else { Err(error) },
             }
         }
-    }
-    if written == 0 && src.faulted() { Err(errno!(FAULT)) } else { Ok(written) }
+        if written == 0 && src.faulted() { Err(errno!(FAULT)) } else { Ok(written) }
+    })
 }
 
 /// Buffer of a large transfer with the host.
@@ -405,7 +438,7 @@ const LARGE: usize = 16 * PAGE_SIZE;
 /// # Errors
 /// `FAULT`: wholly past the end. `NOMEM`. Those of the host.
 pub fn page_by_reading<P: Platform>(file: &dyn HostFile<P>, index: u64) -> Result<P::Frame> {
-    let start = index.checked_mul(super::types::PAGE_SIZE_U64).ok_or(errno!(FAULT, "past the end of the file"))?;
+    let start = index.checked_mul(PAGE_SIZE_U64).ok_or(errno!(FAULT, "past the end of the file"))?;
     if start >= file.attr()?.size {
         return Err(errno!(FAULT, "past the end of the file"));
     }

@@ -6,13 +6,22 @@
 
 use super::types::TRANSFER_MAX;
 use crate::mm::{GuestAddr, user};
-use crate::platform::UserCopy;
+use crate::platform::{Frame, UserCopy};
 use crate::{errno, error::Result};
 use core::fmt;
 use core::marker::PhantomData;
 
 /// Bytes that go through the stack at once between a frame and a guest.
 pub const BOUNCE: usize = 1024;
+
+/// What a transfer of no more than so many bytes goes through: most writes to pipes and terminals are a few words, and a buffer is
+/// filled with zeros before it is used.
+const SMALL: usize = 64;
+
+/// Gives `act` a buffer for a transfer of `len` bytes in parts: no larger than [`BOUNCE`].
+pub(super) fn with_bounce<T>(len: usize, act: impl FnOnce(&mut [u8]) -> T) -> T {
+    if len <= SMALL { act(&mut [0; SMALL]) } else { act(&mut [0; BOUNCE]) }
+}
 
 /// One range of guest memory, as readv(2)'s iovec names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +159,39 @@ impl<'a, P: UserCopy> IoDst<'a, P> {
             self.remaining = self.remaining.saturating_sub(copied);
             put = put.saturating_add(copied);
             if copied == 0 {
+                break;
+            }
+        }
+        put
+    }
+
+    /// Puts `len` bytes of `frame` from `offset` on, or as much as fits and can be copied; returns how many.
+    pub fn put_frame(&mut self, frame: &P::Frame, offset: usize, len: usize) -> usize {
+        let mut put = 0usize;
+        while put < len && !self.faulted && self.remaining > 0 {
+            let (from, len) = (offset.saturating_add(put), len.saturating_sub(put).min(self.remaining));
+            let (copied, part) = match &mut self.kind {
+                DstKind::Kernel(buf) => {
+                    let target = buf.get_mut(self.done..).unwrap_or_default();
+                    let len = len.min(target.len());
+                    (frame.read(from, target.get_mut(..len).unwrap_or_default()), len)
+                }
+                DstKind::Guest(cursor) => {
+                    let Some(range) = cursor.current() else {
+                        self.faulted = true;
+                        break;
+                    };
+                    let len = len.min(range.len);
+                    let copied = user::copy_frame_out::<P>(range.addr, frame, from, len);
+                    cursor.advance(copied);
+                    self.faulted = copied < len;
+                    (copied, len)
+                }
+            };
+            self.done = self.done.saturating_add(copied);
+            self.remaining = self.remaining.saturating_sub(copied);
+            put = put.saturating_add(copied);
+            if copied < part || copied == 0 {
                 break;
             }
         }

@@ -7,20 +7,23 @@
 use super::addr::{GuestAddr, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot};
 use super::pages::{LEAF_PAGES, Owned, Pages, Slot};
 use super::source::MapSource;
-use super::space::{AddressSpace, FrameOf, State};
+use super::space::{AddressSpace, FrameOf, State, Tables};
 use super::vma::{Backing, MapFlags, STACK_GUARD, Vma};
 use crate::errno;
 use crate::error::{Errno, Error, Result};
 use crate::platform::{Frame, Mapping, Platform};
-use crate::quota::Charge;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::iter::once;
 
 /// Pages that one fault fills, aligned to as many.
 const AROUND: u64 = 16;
 /// The same for a guest that goes on writing to fresh memory in order: those of one node of the tree.
 const AHEAD: u64 = LEAF_PAGES;
 const _: () = assert!(AHEAD <= u64::BITS as u64 && AHEAD % AROUND == 0);
+
+/// What the note of a page table is charged beside the table.
+const TABLE_COST: u64 = 48;
 
 /// log2 of the pages that one of the host's page tables covers, and of the tables that one of the next level does.
 pub(super) const TABLE_SHIFT: u32 = 9;
@@ -261,7 +264,13 @@ impl<P: Platform> AddressSpace<P> {
                 },
             },
         };
-        if !P::map(&self.host, &[Mapping { addr, frame: &frame, prot }], access == Access::Write) {
+        let mapping = Mapping { addr, frame: &frame, prot };
+        let is_shown = if access == Access::Write {
+            P::replace(&self.host, &mapping)
+        } else {
+            P::fill(&self.host, PageRange::new(addr, PAGE_SIZE)?, once(mapping))
+        };
+        if !is_shown {
             // What may be there shows a page that is about to be let go.
             self.zap_page(addr);
             return Ok(FaultOutcome::OutOfMemory);
@@ -285,15 +294,15 @@ impl<P: Platform> AddressSpace<P> {
     }
 
     /// Charges the page table that an entry for `addr` needs, unless it is there.
-    fn charge_table(&self, tables: &mut Pages<Arc<Charge>>, addr: GuestAddr) -> Result<()> {
+    fn charge_table(&self, tables: &mut Tables, addr: GuestAddr) -> Result<()> {
         let region = addr.page() >> TABLE_SHIFT;
-        if tables.get(region).is_some() {
+        if tables.contains_key(&region) {
             return Ok(());
         }
         let first = (region >> TABLE_SHIFT) << TABLE_SHIFT;
-        let is_first = tables.next(first, first.saturating_add(1 << TABLE_SHIFT)).is_none();
-        let charge = self.quota.charge(if is_first { PAGE_SIZE.saturating_mul(2) } else { PAGE_SIZE })?;
-        *tables.slot(region, &self.quota)? = Some(Arc::new(charge));
+        let is_first = tables.range(first..first.saturating_add(1 << TABLE_SHIFT)).next().is_none();
+        let bytes = if is_first { PAGE_SIZE.saturating_mul(2) } else { PAGE_SIZE };
+        tables.insert(region, self.quota.charge(bytes.saturating_add(TABLE_COST))?);
         Ok(())
     }
 
@@ -312,24 +321,21 @@ impl<P: Platform> AddressSpace<P> {
         }
         let (read_only, shown) = (rights_unwritten(area), self.show_around(area, pages, addr, block));
         let shows_zeros = access == Access::Read && matches!(area.backing, Backing::Anonymous);
-        let mut mappings: Vec<Mapping<'_, FrameOf<P>>> = Vec::new();
-        if mappings.try_reserve_exact(block_len(block)).is_err() {
-            return;
-        }
         let leaf = pages.leaf(addr.page());
-        for (bit, page) in bits().zip(block.pages()).filter(|(_, page)| *page != addr.page()) {
+        let mut mappings = bits().zip(block.pages()).filter_map(|(bit, page)| {
             let (frame, prot) = match leaf.as_ref().and_then(|(leaf, _)| leaf.get(page)) {
+                _ if page == addr.page() => return None,
                 Some(Slot::Own(owned)) => {
                     (&owned.frame, rights_owned(owned, leaf.as_ref().is_some_and(|leaf| leaf.1), area.prot))
                 }
                 Some(Slot::Shown(frame)) if shown & bit != 0 => (frame, read_only),
                 None if shows_zeros => (&self.zero, read_only),
-                Some(Slot::Shown(_)) | None => continue,
+                Some(Slot::Shown(_)) | None => return None,
             };
-            mappings.push(Mapping { addr: GuestAddr::new(page << PAGE_SHIFT), frame, prot });
-        }
-        if !mappings.is_empty() {
-            P::map(&self.host, &mappings, false);
+            Some(Mapping { addr: GuestAddr::new(page << PAGE_SHIFT), frame, prot })
+        });
+        if let Some(first) = mappings.next() {
+            P::fill(&self.host, block, once(first).chain(mappings));
         }
     }
 

@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::platform::{Frame, Frames, Platform};
 use crate::quota::{Charge, Quota};
 use crate::sync::Mutex;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::fmt;
 
@@ -30,6 +31,9 @@ const TABLES_TOGETHER: u64 = 64;
 /// How far a stack may grow until somebody says otherwise. Linux: `RLIMIT_STACK`, by default.
 const STACK_LIMIT: u64 = 8 << 20;
 
+/// Page tables by the region that each covers, with their charge. There are few, and every fault asks for one.
+pub(super) type Tables = BTreeMap<u64, Charge>;
+
 /// What the lock protects.
 pub(super) struct State<P: Platform> {
     pub(super) vmas: VmaTree<P>,
@@ -37,7 +41,7 @@ pub(super) struct State<P: Platform> {
     pub(super) stack_limit: u64,
     /// The host's page tables by the region that each covers, with their charge. A host frees them with the space, not before,
     /// so they are counted until then, or touching and unmapping page after page would fill it.
-    pub(super) tables: Pages<Arc<Charge>>,
+    pub(super) tables: Tables,
     heap: Heap,
 }
 
@@ -106,7 +110,7 @@ impl<P: Platform> AddressSpace<P> {
             vmas: VmaTree::new(GuestAddr::new(top)),
             pages: Pages::new(),
             stack_limit: STACK_LIMIT,
-            tables: Pages::new(),
+            tables: Tables::new(),
             heap: Heap::default(),
         };
         Self::with_state(quota, charge, zero, state)
@@ -150,7 +154,7 @@ impl<P: Platform> AddressSpace<P> {
             vmas: VmaTree::new(state.vmas.top()),
             pages: state.pages.clone(),
             stack_limit: state.stack_limit,
-            tables: Pages::new(),
+            tables: Tables::new(),
             heap: state.heap,
         };
         let child = Self::with_state(&self.quota, charge, self.zero.clone(), child)?;
@@ -347,16 +351,13 @@ impl<P: Platform> Drop for AddressSpace<P> {
 /// Takes all page-table entries away: where there are tables, since a host walks a range of nothing, too.
 fn zap_all<P: Platform>(host: &P::Space, state: &mut State<P>) {
     let region = |table: u64| GuestAddr::new(table << TABLE_SHIFT << PAGE_SHIFT);
-    let end = GUEST_END >> PAGE_SHIFT >> TABLE_SHIFT;
     let mut run: Option<(u64, u64)> = None;
     let unmap = |run: Option<(u64, u64)>| {
         if let Some((first, last)) = run {
             P::unmap(host, region(first), region(last.saturating_add(1)));
         }
     };
-    let mut from = 0;
-    while let Some((table, _)) = state.tables.next(from, end) {
-        from = table.saturating_add(1);
+    for &table in state.tables.keys() {
         run = match run {
             Some((first, last)) if table.saturating_sub(last) <= TABLES_TOGETHER => Some((first, table)),
             other => {

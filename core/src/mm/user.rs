@@ -45,6 +45,13 @@ pub fn copy_out<P: UserCopy>(dst: GuestAddr, src: &[u8]) -> usize {
     }
 }
 
+/// As [`copy_out`], of `len` bytes of `frame` from `offset` on, or as many as it has.
+#[must_use]
+pub fn copy_frame_out<P: UserCopy>(dst: GuestAddr, frame: &P::Frame, offset: usize, len: usize) -> usize {
+    let len = below_end(dst, len.min(PAGE_BYTES.saturating_sub(offset)));
+    if len > 0 { P::frame_to_guest(dst, frame, offset, len).min(len) } else { 0 }
+}
+
 fn fault() -> Error {
     errno!(FAULT, "not in the guest's memory")
 }

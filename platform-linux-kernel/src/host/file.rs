@@ -92,6 +92,14 @@ impl Open {
         unsafe { (*(*self.as_ptr()).f_inode).i_mode }.into()
     }
 
+    /// Whether its file system keeps it on a disk or in memory of this machine.
+    fn is_local(&self) -> bool {
+        // SAFETY: A live file and its inode, whose file system has a type.
+        let on_disk = unsafe { (*(*(*(*self.as_ptr()).f_inode).i_sb).s_type).fs_flags } & sys::FS_REQUIRES_DEV as i32 != 0;
+        // SAFETY: A live file's mapping.
+        on_disk || unsafe { sys::shmem_mapping((*self.as_ptr()).f_mapping) }
+    }
+
     fn is(&self, kind: u32) -> bool {
         self.inode_mode() & sys::S_IFMT == kind
     }
@@ -225,13 +233,16 @@ pub(super) struct HostOpen {
     open: Open,
     /// Whether others of the host may use the same open file.
     shared: bool,
+    /// Whether its page cache holds what a read gives: of file systems on this machine's own disks and memory, and of no overlay.
+    reads_cache: bool,
     /// The size that the terminal had when it was given.
     window: Option<WindowSize>,
 }
 
 impl HostOpen {
     pub(super) fn new(open: Open, shared: bool) -> Self {
-        Self { watches: Watches::default(), open, shared, window: None }
+        let reads_cache = open.is(sys::S_IFREG) && open.is_local();
+        Self { watches: Watches::default(), open, shared, reads_cache, window: None }
     }
 
     /// How a transfer is to be done that may or may not wait: flags of preadv2(2).
@@ -438,6 +449,10 @@ impl HostFile<LinuxKernel> for HostOpen {
         let page = unsafe { sys::litebox_resident_page(mapping, usize::try_from(index).ok()?) };
         // SAFETY: As in `page`.
         NonNull::new(page).map(|page| unsafe { Frame::of_file(page) })
+    }
+
+    fn cached(&self, index: u64) -> Option<Frame> {
+        if self.reads_cache { self.resident(index) } else { None }
     }
 
     fn length_at_hand(&self) -> Result<u64> {

@@ -1,10 +1,11 @@
 //! Page frames, page tables and guest copies for the library OS, over this platform's own `mm`.
 
 use super::LinuxKernel;
-use crate::mm::frame::Frame;
-use crate::mm::space::{Rights, Space};
+use crate::mm::frame::{self, Frame};
+use crate::mm::space::{Inserted, Rights, Space};
 use crate::mm::user_copy;
-use litebox_core::mm::{GuestAddr, PAGE_SIZE, Prot};
+use core::iter::once;
+use litebox_core::mm::{GuestAddr, PageRange, Prot};
 use litebox_core::platform::{self, Frames, Mapping, Platform, UserCopy};
 
 impl platform::Frame for Frame {
@@ -52,20 +53,26 @@ impl Frames for LinuxKernel {
         Space::new().ok()
     }
 
-    fn map(space: &Space, mappings: &[Mapping<'_, Frame>], replace: bool) -> bool {
-        let (Some(first), Some(last)) = (mappings.first(), mappings.last()) else { return true };
-        if replace {
-            // Other processors may hold what was there; they must not go on reading it.
-            Self::unmap(space, first.addr, GuestAddr::new(last.addr.get().saturating_add(PAGE_SIZE)));
+    // On x86-64, usize has the 64 bits of a guest address.
+    fn fill<'a>(space: &Space, range: PageRange, mappings: impl Iterator<Item = Mapping<'a, Frame>>) -> bool {
+        let entries = mappings.map(|mapping| (mapping.addr.get() as usize, mapping.frame, mapping.prot.into()));
+        space.insert(range.start().get() as usize, range.bytes() as usize, entries) != Inserted::NoMemory
+    }
+
+    fn replace(space: &Space, mapping: &Mapping<'_, Frame>) -> bool {
+        let at = mapping.addr.get() as usize;
+        let insert = || space.insert(at, frame::SIZE, once((at, mapping.frame, mapping.prot.into())));
+        // Most often there is nothing yet, and then nobody holds what is to go; unless in the page tables of a vfork's other side.
+        if space.is_mapped_once() {
+            match insert() {
+                Inserted::All => return true,
+                Inserted::NoMemory => return false,
+                Inserted::SomeWereThere => {}
+            }
         }
-        // On x86-64, usize has the 64 bits of a guest address.
-        let (from, to) = (first.addr.get() as usize, last.addr.get() as usize);
-        space.insert(
-            from,
-            to,
-            replace,
-            mappings.iter().map(|mapping| (mapping.addr.get() as usize, mapping.frame, mapping.prot.into())),
-        )
+        // Other processors may hold what was there; they must not go on reading it.
+        space.zap(at, frame::SIZE);
+        insert() == Inserted::All
     }
 
     fn unmap(space: &Space, start: GuestAddr, end: GuestAddr) {
@@ -84,5 +91,9 @@ impl UserCopy for LinuxKernel {
 
     fn to_guest(dst: GuestAddr, src: &[u8]) -> usize {
         usize::try_from(dst.get()).map_or(0, |dst| user_copy::to_guest(dst, src))
+    }
+
+    fn frame_to_guest(dst: GuestAddr, frame: &Frame, offset: usize, len: usize) -> usize {
+        usize::try_from(dst.get()).map_or(0, |dst| user_copy::frame_to_guest(dst, frame, offset, len))
     }
 }

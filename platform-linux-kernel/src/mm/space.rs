@@ -65,7 +65,19 @@ struct Batch<I: Iterator> {
     entries: Peekable<I>,
     /// The page-table bits of the last rights that were asked for: there are seldom others.
     last: Option<(Rights, sys::pgprot_t)>,
-    replace: bool,
+    /// Whether an entry was there already.
+    met: bool,
+}
+
+/// What came of [`Space::insert`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inserted {
+    /// All entries are there now.
+    All,
+    /// Some places had entries, which were left as they are.
+    SomeWereThere,
+    /// The host has no memory for a table.
+    NoMemory,
 }
 
 impl<I: Iterator> Batch<I> {
@@ -118,16 +130,13 @@ impl Space {
         if at == START { Ok(()) } else { Err(Error::from_errno(at as i32)) }
     }
 
-    /// Sets `entries`, ascending and from page `first` to `last`, in the current task's page tables: absent ones only, or all if
-    /// `replace`.
-    ///
-    /// False if the host has no memory for a table. The caller holds the address space's lock and keeps the frames.
-    pub(crate) fn insert<'a, I>(&self, first: usize, last: usize, replace: bool, entries: I) -> bool
+    /// Sets `entries`, ascending and within the `length` bytes from `first` on, in the current task's page tables, where there are
+    /// none. The caller holds the address space's lock and keeps the frames.
+    pub(crate) fn insert<'a, I>(&self, first: usize, length: usize, entries: I) -> Inserted
     where
         I: Iterator<Item = (usize, &'a Frame, Rights)>,
     {
-        let length = last.saturating_sub(first).saturating_add(super::frame::SIZE);
-        let mut batch = Batch { entries: entries.peekable(), last: None, replace };
+        let mut batch = Batch { entries: entries.peekable(), last: None, met: false };
         // SAFETY: A carrier has a user mm, and keeps it while it runs.
         let mm = unsafe { (*carrier::task()).mm };
         // SAFETY:
@@ -135,7 +144,23 @@ impl Space {
         //   mapping is there for the carrier's life. The mapping cannot go meanwhile: faults hold the VMA, and only this
         //   task unmaps.
         // - `set_entry` expects a `Batch` of these entries, which outlives this synchronous call.
-        unsafe { sys::apply_to_page_range(mm, first, length, Some(set_entry::<'a, I>), (&raw mut batch).cast()) == 0 }
+        let result = unsafe { sys::apply_to_page_range(mm, first, length, Some(set_entry::<'a, I>), (&raw mut batch).cast()) };
+        match (result, batch.met) {
+            (0, false) => Inserted::All,
+            (0, true) => Inserted::SomeWereThere,
+            _ => Inserted::NoMemory,
+        }
+    }
+
+    /// Whether one mm maps this address space: entries of others need not be thought of then. A second one does not come to have
+    /// entries while the caller holds the address space's lock.
+    pub(crate) fn is_mapped_once(&self) -> bool {
+        // SAFETY: A live file has a mapping.
+        let mapping = unsafe { (*self.file.as_ptr()).f_mapping };
+        // The kernel counts the mappings of a file that are shared and may be written; ours all are. They leave the count after their
+        // entries have gone, in a mm where nobody runs any more.
+        // SAFETY: A live mapping; the kernel changes the word by atomic operations.
+        unsafe { (&raw const (*mapping).i_mmap_writable.counter).read_volatile() == 1 }
     }
 
     /// Removes every entry in the range, in every mm that maps this address space; no processor can use one afterwards.
@@ -170,9 +195,11 @@ where
     };
     let protection = batch.protection(rights);
     // SAFETY: `slot` is a page-table slot whose lock the caller holds.
-    if batch.replace || unsafe { sys::litebox_pte_none(slot) } {
+    if unsafe { sys::litebox_pte_none(slot) } {
         // SAFETY: As above. The frame is kept by whoever inserts until it is zapped (the contract of `insert`).
         unsafe { sys::litebox_set_pte(slot, frame.page(), protection) };
+    } else {
+        batch.met = true;
     }
     0
 }

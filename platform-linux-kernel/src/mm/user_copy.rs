@@ -4,6 +4,7 @@
 //! Both may sleep and may fault, which calls `fault::on_fault`: hold no lock of the address space. Hostile input: the address. The
 //! kernel's functions check that it is a user address, and an access that cannot be resolved ends the copy instead of the kernel.
 
+use super::frame::{Frame, SIZE};
 use crate::sys;
 
 /// Copies from guest memory; returns how many bytes were copied before a fault that could not be resolved.
@@ -18,4 +19,14 @@ pub(crate) fn to_guest(dst: usize, src: &[u8]) -> usize {
     // SAFETY: `src` is valid for reads of its length. `dst` is checked by the callee, and faults are caught (extable).
     let left = unsafe { sys::_copy_to_user(core::ptr::without_provenance_mut(dst), src.as_ptr().cast(), src.len()) };
     src.len() - left.min(src.len())
+}
+
+/// Copies `len` bytes of `frame` from `offset` on to guest memory, no more than it has; otherwise as [`to_guest`].
+pub(crate) fn frame_to_guest(dst: usize, frame: &Frame, offset: usize, len: usize) -> usize {
+    let offset = offset.min(SIZE);
+    let len = len.min(SIZE - offset);
+    // SAFETY: `offset + len` is within the page, which `frame`'s reference keeps; whoever writes to it meanwhile, bytes of any value
+    // are fine. `dst` is checked by the callee, and faults are caught (extable).
+    let left = unsafe { sys::_copy_to_user(core::ptr::without_provenance_mut(dst), frame.bytes().add(offset).cast(), len) };
+    len - left.min(len)
 }

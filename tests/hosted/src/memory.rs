@@ -4,7 +4,7 @@
 //! its rights to the letter; so a test sees what a stale entry would do. An entry does not keep its frame alive.
 
 use crate::Hosted;
-use litebox_core::mm::{Access, AddressSpace, FaultOutcome, GuestAddr, PAGE_BYTES, Prot};
+use litebox_core::mm::{Access, AddressSpace, FaultOutcome, GuestAddr, PAGE_BYTES, PAGE_SIZE, PageRange, Prot};
 use litebox_core::platform::{Frame, Frames, Mapping, UserCopy};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -132,21 +132,20 @@ impl Frames for Hosted {
         Some(HostedSpace::default())
     }
 
-    fn map(space: &HostedSpace, mappings: &[Mapping<'_, HostedFrame>], replace: bool) -> bool {
+    fn fill<'a>(space: &HostedSpace, range: PageRange, mappings: impl Iterator<Item = Mapping<'a, HostedFrame>>) -> bool {
+        assert_eq!(range.start().get() >> 21, (range.end().get() - 1) >> 21, "mappings must share a 2 MiB region");
         let mut table = locked(&space.0);
-        for pair in mappings.windows(2) {
-            assert!(pair[0].addr < pair[1].addr, "mappings must ascend");
-            assert_eq!(pair[0].addr.get() >> 21, pair[1].addr.get() >> 21, "mappings must share a 2 MiB region");
-        }
+        let mut next = range.start();
         for mapping in mappings {
-            assert!(mapping.addr.is_page_start() && mapping.addr.is_mappable());
-            let entry = Entry { page: Arc::downgrade(&mapping.frame.0), prot: mapping.prot };
-            if replace {
-                table.insert(mapping.addr.page(), entry);
-            } else {
-                table.entry(mapping.addr.page()).or_insert(entry);
-            }
+            assert!(next <= mapping.addr && mapping.addr < range.end(), "mappings must ascend within their range");
+            next = GuestAddr::new(mapping.addr.get() + PAGE_SIZE);
+            table.entry(mapping.addr.page()).or_insert(entry(&mapping));
         }
+        true
+    }
+
+    fn replace(space: &HostedSpace, mapping: &Mapping<'_, HostedFrame>) -> bool {
+        locked(&space.0).insert(mapping.addr.page(), entry(mapping));
         true
     }
 
@@ -155,6 +154,11 @@ impl Frames for Hosted {
         let mut tail = table.split_off(&start.page());
         table.append(&mut tail.split_off(&end.page()));
     }
+}
+
+fn entry(mapping: &Mapping<'_, HostedFrame>) -> Entry {
+    assert!(mapping.addr.is_page_start() && mapping.addr.is_mappable());
+    Entry { page: Arc::downgrade(&mapping.frame.0), prot: mapping.prot }
 }
 
 thread_local! {
@@ -214,5 +218,11 @@ impl UserCopy for Hosted {
         walk(dst, src.len(), Access::Write, |frame, offset, at, len| {
             frame.write(offset, &src[at..at + len]);
         })
+    }
+
+    fn frame_to_guest(dst: GuestAddr, from: &HostedFrame, offset: usize, len: usize) -> usize {
+        let mut bytes = vec![0; len];
+        let count = from.read(offset, &mut bytes);
+        Self::to_guest(dst, &bytes[..count])
     }
 }

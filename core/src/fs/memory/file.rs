@@ -6,7 +6,7 @@
 
 use super::{MemoryNode, now};
 use crate::fs::inode::{End, FileOps, IoCx};
-use crate::fs::io::{BOUNCE, IoDst, IoSrc};
+use crate::fs::io::{BOUNCE, IoDst, IoSrc, with_bounce};
 use crate::fs::types::{OFFSET_MAX, PAGE_SIZE, PAGE_SIZE_U64, Seals};
 use crate::platform::{Frame, Platform};
 use crate::quota::{Charge, Quota};
@@ -104,7 +104,7 @@ impl<P: Platform> Content<P> {
                 break;
             }
             let put = match frame {
-                Some(frame) => copy_out::<P>(&frame, within, len, dst),
+                Some(frame) => dst.put_frame(&frame, within, len),
                 None => dst.put_zeros(len),
             };
             at = add(at, put);
@@ -121,20 +121,21 @@ impl<P: Platform> Content<P> {
         }
         let limit = usize::try_from(OFFSET_MAX.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut written = 0usize;
-        let mut buffer = [0u8; BOUNCE];
-        while src.remaining() > 0 && written < limit {
-            let (index, within, room) = split(add(offset, written));
-            let len = room.min(BOUNCE).min(limit.saturating_sub(written));
-            let Some(part) = buffer.get_mut(..len) else { break };
-            let taken = src.take(part);
-            let Some(part) = part.get(..taken).filter(|part| !part.is_empty()) else { break };
-            match self.store(index, within, part, add(add(offset, written), taken)) {
-                Ok(()) => written = written.saturating_add(taken),
-                Err(error) if written == 0 => return Err(error),
-                Err(_) => break,
+        with_bounce(src.remaining(), |buffer| {
+            while src.remaining() > 0 && written < limit {
+                let (index, within, room) = split(add(offset, written));
+                let len = room.min(buffer.len()).min(limit.saturating_sub(written));
+                let Some(part) = buffer.get_mut(..len) else { break };
+                let taken = src.take(part);
+                let Some(part) = part.get(..taken).filter(|part| !part.is_empty()) else { break };
+                match self.store(index, within, part, add(add(offset, written), taken)) {
+                    Ok(()) => written = written.saturating_add(taken),
+                    Err(error) if written == 0 => return Err(error),
+                    Err(_) => break,
+                }
             }
-        }
-        if written == 0 && src.faulted() { Err(errno!(FAULT)) } else { Ok(written) }
+            if written == 0 && src.faulted() { Err(errno!(FAULT)) } else { Ok(written) }
+        })
     }
 
     /// Puts `part` into one page; the file then reaches at least to `end`.
@@ -273,24 +274,6 @@ impl<P: Platform> Content<P> {
         }
         Ok(start_of(hole).min(pages.size))
     }
-}
-
-/// Copies `len` bytes of `frame` from `within` on; returns how many arrived.
-pub(in crate::fs) fn copy_out<P: Platform>(frame: &P::Frame, within: usize, len: usize, dst: &mut IoDst<'_, P>) -> usize {
-    let mut buffer = [0u8; BOUNCE];
-    let mut done = 0usize;
-    while done < len {
-        let part = len.saturating_sub(done).min(BOUNCE);
-        let Some(part) = buffer.get_mut(..part) else { break };
-        let read = frame.read(within.saturating_add(done), part);
-        let part = part.get(..read).unwrap_or_default();
-        let put = dst.put(part);
-        done = done.saturating_add(put);
-        if put == 0 || put < part.len() {
-            break;
-        }
-    }
-    done
 }
 
 /// Makes `len` bytes of `frame` from `within` on zeros.

@@ -12,7 +12,7 @@ mod splice;
 use super::dentry::Dentry;
 use super::file::File;
 use super::inode::{FileOps, Inode, IoCx, OpsRef};
-use super::io::{BOUNCE, IoDst, IoSrc};
+use super::io::{BOUNCE, IoDst, IoSrc, with_bounce};
 use super::poll::PollSource;
 use super::types::{Attr, DeviceId, FileKind, InodeId, NewNode, OFlags, PAGE_SIZE, Ready, Timestamp};
 use crate::platform::Platform;
@@ -165,15 +165,9 @@ impl<P: Platform> Pipe<P> {
     fn drain(&self, dst: &mut IoDst<'_, P>) -> usize {
         let _reads = self.reads.lock();
         let mut moved = 0usize;
-        let mut buffer = [0u8; BOUNCE];
         while dst.remaining() > 0 && !dst.faulted() {
-            let want = dst.remaining().min(BOUNCE);
-            let Some(part) = buffer.get_mut(..want) else { break };
-            let found = {
-                let ring = self.ring.lock();
-                if ring.taken { 0 } else { ring.peek(0, part) }
-            };
-            let put = dst.put(part.get(..found).unwrap_or_default());
+            let Some((frame, within, len)) = self.ring.lock().first() else { break };
+            let put = dst.put_frame(&frame, within, len);
             self.ring.lock().consume(put);
             moved = moved.saturating_add(put);
             if put == 0 {
@@ -188,15 +182,16 @@ impl<P: Platform> Pipe<P> {
 
     fn write(&self, src: &mut IoSrc<'_, P>, cx: IoCx) -> Result<usize> {
         let whole = src.remaining() <= PIPE_BUF;
-        let mut stack = [0u8; BOUNCE];
+        if src.remaining() <= BOUNCE {
+            return with_bounce(src.remaining(), |buffer| self.write_by(buffer, src, whole, cx));
+        }
         let mut heap = Vec::new();
-        let buffer: &mut [u8] = if src.remaining() <= BOUNCE {
-            &mut stack
-        } else {
-            heap.try_reserve_exact(PIPE_BUF).map_err(|_| errno!(NOMEM))?;
-            heap.resize(PIPE_BUF, 0);
-            &mut heap
-        };
+        heap.try_reserve_exact(PIPE_BUF).map_err(|_| errno!(NOMEM))?;
+        heap.resize(PIPE_BUF, 0);
+        self.write_by(&mut heap, src, whole, cx)
+    }
+
+    fn write_by(&self, buffer: &mut [u8], src: &mut IoSrc<'_, P>, whole: bool, cx: IoCx) -> Result<usize> {
         let mut written = 0usize;
         while src.remaining() > 0 {
             let taken = src.take(buffer);

@@ -147,6 +147,14 @@ impl<P: Platform> Ring<P> {
         }
     }
 
+    /// Where the first bytes that a reader can have lie, as far as they lie in one frame: that, where in it, how many.
+    pub(super) fn first(&self) -> Option<(P::Frame, usize, usize)> {
+        let (index, within, left) = self.place(self.head);
+        let len = left.min(self.available());
+        let (frame, _) = self.frames.get(index)?.as_ref().filter(|_| len > 0)?;
+        Some((frame.clone(), within, len))
+    }
+
     /// Takes the first `count` bytes away.
     pub(super) fn consume(&mut self, count: usize) {
         let count = count.min(self.len);
