@@ -55,8 +55,10 @@ pub use request::{
 };
 pub use run::{Run, RunText, Strings, guest_path};
 
-/// The version of this ABI. A launcher runs with any kernel side whose [`Version`] range holds it.
-pub const VERSION: u32 = 1;
+/// The version of this ABI. A launcher runs with any kernel side whose [`Version`] range holds it. 2 added [`Source::Overlay`].
+pub const VERSION: u32 = 2;
+/// The oldest version whose requests mean the same in this one.
+pub const OLDEST: u32 = 1;
 
 /// Most bytes of a path, its final NUL not counted. As Linux's `PATH_MAX`.
 pub const PATH_BYTES_MAX: u32 = 4095;

@@ -46,8 +46,8 @@ pub struct Version {
 }
 
 impl Version {
-    /// This crate's version alone.
-    pub const THIS: Self = Self { newest: crate::VERSION, oldest: crate::VERSION };
+    /// This crate's version, and those before it that it contains.
+    pub const THIS: Self = Self { newest: crate::VERSION, oldest: crate::OLDEST };
 
     /// Whether a launcher of `version` is understood.
     #[must_use]
@@ -149,6 +149,13 @@ pub enum Source {
     Proc,
     /// A new file system with the sandbox's devices: null, zero, full, random, urandom, tty, fd, shm, pts.
     Dev,
+    /// A directory of the host, which stays as it is, and what the guest changes in it, in memory.
+    Overlay {
+        /// The directory, as the caller opened it (`O_PATH` is enough).
+        lower: HostObject,
+        /// Most bytes of changes; `None`: the sandbox's limit alone.
+        size: Option<NonZeroU64>,
+    },
 }
 
 /// `MOUNT`: shows something at a guest path. The first must be at `/`; a later one covers what an earlier one shows.
@@ -177,12 +184,13 @@ impl Mount {
             2 => Source::Memory { size: NonZeroU64::new(wire.size) },
             3 => Source::Proc,
             4 => Source::Dev,
+            5 => Source::Overlay { lower: HostObject(wire.host), size: NonZeroU64::new(wire.size) },
             _ => return Err(Bad::Range),
         };
-        if wire.kind != 1 {
+        if !matches!(wire.kind, 1 | 5) {
             zero(&[wire.host])?;
         }
-        if wire.kind != 2 {
+        if !matches!(wire.kind, 2 | 5) {
             zero(&[wire.size])?;
         }
         match wire.path_len {
@@ -200,6 +208,7 @@ impl Mount {
             Source::Memory { size } => (2, 0, size.map_or(0, NonZeroU64::get)),
             Source::Proc => (3, 0, 0),
             Source::Dev => (4, 0, 0),
+            Source::Overlay { lower, size } => (5, lower.0, size.map_or(0, NonZeroU64::get)),
         };
         wire::Mount {
             kind,
@@ -419,7 +428,17 @@ mod tests {
             assert_eq!(Configure::decode(configure.encode().as_bytes()), Ok(configure));
         }
         let memory = |size| Source::Memory { size: NonZeroU64::new(size) };
-        for source in [MOUNT.source, Source::Host(HostObject(0)), memory(0), memory(4096), Source::Proc, Source::Dev] {
+        let overlay = |size| Source::Overlay { lower: HostObject(5), size: NonZeroU64::new(size) };
+        for source in [
+            MOUNT.source,
+            Source::Host(HostObject(0)),
+            memory(0),
+            memory(4096),
+            Source::Proc,
+            Source::Dev,
+            overlay(0),
+            overlay(4096),
+        ] {
             let mount = Mount { source, ..MOUNT };
             assert_eq!(Mount::decode(mount.encode().as_bytes()), Ok(mount));
         }
@@ -492,7 +511,7 @@ mod tests {
 
     #[test]
     fn values_out_of_range() {
-        for kind in [0, 5, u32::MAX] {
+        for kind in [0, 6, u32::MAX] {
             assert_eq!(Mount::decode(wire::Mount { kind, ..MOUNT.encode() }.as_bytes()), Err(Bad::Range));
         }
         assert_eq!(Mount::decode(wire::Mount { path_len: 0, ..MOUNT.encode() }.as_bytes()), Err(Bad::Path));

@@ -44,13 +44,13 @@ wire! {
     }
     /// See [`crate::Mount`].
     Mount, 48 {
-        /// 1 host directory or file, 2 memory, 3 proc, 4 dev.
+        /// 1 host directory or file, 2 memory, 3 proc, 4 dev, 5 host directory with changes in memory.
         kind: u32,
         /// [`crate::MountFlags`].
         flags: u32,
-        /// Host object of kind 1, else 0.
+        /// Host object of kinds 1 and 5, else 0.
         host: u64,
-        /// Most bytes of kind 2 (0: the sandbox's quota alone), else 0.
+        /// Most bytes of kinds 2 and 5 (0: the sandbox's quota alone), else 0.
         size: u64,
         /// User address of the guest path; no NUL at its end.
         path: u64,

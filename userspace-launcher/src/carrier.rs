@@ -246,6 +246,7 @@ mod tests {
             cwd: Cwd::Inherited("/".into()),
             trace: false,
             program: vec!["prog".into()],
+            variables: crate::cli::Variables::default(),
             environment: Vec::new(),
         };
         let ended = |status: u8| {

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 /// Runs a program in a sandbox of the litebox kernel module.
 ///
-/// Without options the program sees this machine's files, read-only, a /tmp of its own in memory, and the standard input,
-/// output and error it was given. Mounts are made in the order given; a later one covers an earlier one.
+/// Without options the program sees this machine's files, a /tmp of its own in memory, and the standard input, output and error it
+/// was given. It may change any file; the changes stay in memory, and are gone when it ends. Mounts are made in the order given; a
+/// later one covers an earlier one. What they are mounted on is made if it is missing.
 ///
 /// Exit status: the program's; 128+N if signal N ended it; 125 if the sandbox could not be set up; 126 if the program cannot be
 /// executed; 127 if it was not found.
@@ -16,15 +17,24 @@ use std::path::{Path, PathBuf};
 #[command(name = "litebox-launch", version, max_term_width = 100)]
 #[command(override_usage = "litebox-launch [OPTIONS] [--] PROGRAM [ARGS]...")]
 struct Cli {
-    /// Directory that the program sees as /, read-only
+    /// Directory that the program sees as /; what it changes stays in memory
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
+    /// Let the program change nothing in /
+    #[arg(long)]
+    ro_root: bool,
+    /// Most bytes of changes in /, for example 512M [default: what --mem leaves]
+    #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "ro_root")]
+    root_size: Option<NonZeroU64>,
     /// Show SRC as DST, writable
     #[arg(long, num_args = 2, value_names = ["SRC", "DST"])]
     bind: Vec<PathBuf>,
     /// Show SRC as DST, read-only
     #[arg(long, num_args = 2, value_names = ["SRC", "DST"])]
     ro_bind: Vec<PathBuf>,
+    /// Show SRC, a directory, as DST, writable; the changes stay in memory
+    #[arg(long, num_args = 2, value_names = ["SRC", "DST"])]
+    tmp_overlay: Vec<PathBuf>,
     /// New, empty file system in memory at DST
     #[arg(long, value_name = "DST")]
     tmpfs: Vec<PathBuf>,
@@ -34,6 +44,15 @@ struct Cli {
     /// Working directory in the sandbox [default: the current one if it is there, else /]
     #[arg(long, value_name = "DIR")]
     chdir: Option<PathBuf>,
+    /// Begin with an empty environment
+    #[arg(long)]
+    clearenv: bool,
+    /// Take a variable out of the environment
+    #[arg(long, value_name = "NAME")]
+    unsetenv: Vec<OsString>,
+    /// Set a variable, after all of --clearenv and --unsetenv
+    #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"])]
+    setenv: Vec<OsString>,
     /// Write each system call of the program to standard error
     #[arg(long)]
     trace: bool,
@@ -47,6 +66,13 @@ struct Cli {
 pub(crate) enum Show {
     /// A directory or file of this machine.
     Host(PathBuf),
+    /// A directory of this machine, and what the program changes in it.
+    Overlay {
+        /// The directory.
+        lower: PathBuf,
+        /// Most bytes of changes.
+        size: Option<NonZeroU64>,
+    },
     /// A new file system in memory.
     Memory,
     /// A procfs.
@@ -95,6 +121,39 @@ impl Cwd {
     }
 }
 
+/// Changes to the environment, in this order.
+#[derive(Debug, Default)]
+pub(crate) struct Variables {
+    clear: bool,
+    unset: Vec<OsString>,
+    set: Vec<(OsString, OsString)>,
+}
+
+impl Variables {
+    /// Refuses what is no name: setenv(3) would, too.
+    fn check(&self) -> Result<(), clap::Error> {
+        let bad = |name: &&OsString| name.is_empty() || name.as_encoded_bytes().contains(&b'=');
+        match self.unset.iter().chain(self.set.iter().map(|(name, _)| name)).find(bad) {
+            None => Ok(()),
+            Some(name) => {
+                let text = format!("'{}' is no name of a variable", name.display());
+                Err(Cli::command().error(clap::error::ErrorKind::ValueValidation, text))
+            }
+        }
+    }
+
+    /// The environment that `from` becomes.
+    fn apply(&self, from: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+        let dropped = |name: &OsString| self.clear || self.unset.contains(name);
+        let mut all: Vec<_> = from.filter(|(name, _)| !dropped(name)).collect();
+        for (name, value) in &self.set {
+            all.retain(|(known, _)| known != name);
+            all.push((name.clone(), value.clone()));
+        }
+        all
+    }
+}
+
 /// All that is to be done.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -108,6 +167,8 @@ pub(crate) struct Plan {
     pub(crate) trace: bool,
     /// The program's name as given, and its arguments.
     pub(crate) program: Vec<OsString>,
+    /// What is changed in the environment.
+    pub(crate) variables: Variables,
     /// `NAME=value` strings.
     pub(crate) environment: Vec<(OsString, OsString)>,
 }
@@ -122,7 +183,7 @@ impl Plan {
             let _ = error.print();
             std::process::exit(if error.use_stderr() { 125 } else { 0 })
         });
-        plan.environment = std::env::vars_os().collect();
+        plan.environment = plan.variables.apply(std::env::vars_os());
         plan
     }
 
@@ -132,10 +193,15 @@ impl Plan {
         let mut asked: Vec<(usize, Place)> = Vec::new();
         // Options of different names come back in the order in which they stood.
         let at = |name| matches.indices_of(name).into_iter().flatten();
-        let pairs = [("bind", &cli.bind, false), ("ro_bind", &cli.ro_bind, true)];
-        for (name, paths, read_only) in pairs {
+        let pairs = [("bind", &cli.bind), ("ro_bind", &cli.ro_bind), ("tmp_overlay", &cli.tmp_overlay)];
+        for (name, paths) in pairs {
             for (index, pair) in at(name).step_by(2).zip(paths.chunks_exact(2)) {
-                let place = Place { at: pair[1].clone(), show: Show::Host(pair[0].clone()), read_only, optional: false };
+                let source = pair[0].clone();
+                let show = match name {
+                    "tmp_overlay" => Show::Overlay { lower: source, size: None },
+                    _ => Show::Host(source),
+                };
+                let place = Place { at: pair[1].clone(), show, read_only: name == "ro_bind", optional: false };
                 asked.push((index, place));
             }
         }
@@ -147,8 +213,12 @@ impl Plan {
             absolute(&place.at)?;
         }
 
+        let root = match cli.ro_root {
+            true => Show::Host(cli.root),
+            false => Show::Overlay { lower: cli.root, size: cli.root_size },
+        };
         let mut places = vec![
-            Place { at: "/".into(), show: Show::Host(cli.root), read_only: true, optional: false },
+            Place { at: "/".into(), show: root, read_only: cli.ro_root, optional: false },
             Place::usual("/dev", Show::Dev),
             Place::usual("/proc", Show::Proc),
             Place::usual("/tmp", Show::Memory),
@@ -162,7 +232,11 @@ impl Plan {
             }
             None => Cwd::Inherited("/".into()),
         };
-        Ok(Self { places, memory: cli.mem, cwd, trace: cli.trace, program: cli.program, environment: Vec::new() })
+        let set = cli.setenv.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+        let variables = Variables { clear: cli.clearenv, unset: cli.unsetenv, set };
+        variables.check()?;
+        let (memory, trace, program) = (cli.mem, cli.trace, cli.program);
+        Ok(Self { places, memory, cwd, trace, program, variables, environment: Vec::new() })
     }
 }
 
@@ -210,7 +284,8 @@ mod tests {
         let plan = plan(&["--", "ls", "--all", "-x"]).unwrap();
         assert_eq!(plan.program, ["ls", "--all", "-x"]);
         let at: Vec<_> = plan.places.iter().map(|place| (place.at.to_str().unwrap(), place.read_only)).collect();
-        assert_eq!(at, [("/", true), ("/dev", false), ("/proc", false), ("/tmp", false)]);
+        assert_eq!(at, [("/", false), ("/dev", false), ("/proc", false), ("/tmp", false)]);
+        assert_eq!(plan.places[0].show, Show::Overlay { lower: "/".into(), size: None });
         assert!(matches!(plan.cwd, Cwd::Inherited(_)));
     }
 
@@ -222,6 +297,30 @@ mod tests {
         let at: Vec<_> = plan.places[4..].iter().map(|place| (place.at.to_str().unwrap(), place.read_only)).collect();
         assert_eq!(at, [("/1", true), ("/2", false), ("/3", false), ("/4", true), ("/5", false)]);
         assert_eq!(plan.places[6].show, Show::Host("/b".into()));
+    }
+
+    #[test]
+    fn the_root_can_be_read_only_or_bounded() {
+        let root = |args: &[&str]| plan(&[args, &["--", "true"]].concat()).map(|plan| plan.places[0].clone());
+        let locked = root(&["--ro-root"]).unwrap();
+        assert!(locked.read_only && locked.show == Show::Host("/".into()));
+        let bounded = root(&["--root", "/srv", "--root-size", "1M"]).unwrap();
+        assert_eq!(bounded.show, Show::Overlay { lower: "/srv".into(), size: NonZeroU64::new(1 << 20) });
+        assert!(root(&["--ro-root", "--root-size", "1M"]).is_err());
+    }
+
+    #[test]
+    fn the_environment_is_cleared_then_cut_then_set() {
+        let after = |args: &[&str]| {
+            let plan = plan(&[args, &["--", "true"]].concat()).unwrap();
+            let given = [("A", "1"), ("B", "2")].map(|(name, value)| (name.into(), value.into()));
+            let all = plan.variables.apply(given.into_iter());
+            all.iter().map(|(name, value)| format!("{}={}", name.display(), value.display())).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(after(&[]), "A=1 B=2");
+        assert_eq!(after(&["--setenv", "A", "3", "--unsetenv", "A", "--unsetenv", "B"]), "A=3");
+        assert_eq!(after(&["--clearenv", "--setenv", "C", ""]), "C=");
+        assert!(plan(&["--unsetenv", "A=1", "--", "true"]).is_err());
     }
 
     #[test]

@@ -79,9 +79,10 @@ impl Sandbox {
         let path = place.at.as_os_str().as_bytes();
         let source = match (&place.show, host) {
             (Show::Host(_), Some(fd)) => Source::Host(object(fd)),
+            (Show::Overlay { size, .. }, Some(fd)) => Source::Overlay { lower: object(fd), size: *size },
             (Show::Proc, _) => Source::Proc,
             (Show::Dev, _) => Source::Dev,
-            (Show::Memory | Show::Host(_), _) => Source::Memory { size: None },
+            (Show::Memory | Show::Host(_) | Show::Overlay { .. }, _) => Source::Memory { size: None },
         };
         let flags = if place.read_only { MountFlags::READ_ONLY } else { MountFlags::empty() };
         // A path that is too long for a u32 is too long for the module too.
@@ -93,8 +94,8 @@ impl Sandbox {
                 let failure = Failure::new(format!("cannot mount on {} in the sandbox: {}", place.at.display(), describe(errno)));
                 Err(match errno {
                     Errno::NOENT => failure
-                        .why("what is mounted on must exist, as with mount(8)")
-                        .cure("a path that exists in the root, or one below a --tmpfs"),
+                        .why("what is mounted on does not exist, and cannot be made in something read-only")
+                        .cure("a path that exists, or one below something writable"),
                     Errno::NOTDIR => failure.why("a directory is mounted on a directory, a file on a file"),
                     Errno::OPNOTSUPP | Errno::NOSYS => failure.why("the loaded module does not support this kind of mount yet"),
                     _ => failure,

@@ -96,7 +96,7 @@ fn mount(sandbox: &Sandbox, place: &Place) -> Result<(), Failure> {
         })
     };
     let host = match &place.show {
-        Show::Host(source) => Some(open(source)?),
+        Show::Host(source) | Show::Overlay { lower: source, .. } => Some(open(source)?),
         Show::Memory | Show::Proc | Show::Dev => None,
     };
     sandbox.mount(place, host.as_ref())

@@ -160,6 +160,7 @@ mod tests {
             cwd: Cwd::Inherited("/home".into()),
             trace: false,
             program: os(&["x"]),
+            variables: crate::cli::Variables::default(),
             environment: vec![("PATH".into(), "/a:/b".into())],
         };
         assert_eq!(candidates(&plan, HostObject(3)).unwrap().len(), 4);

@@ -8,8 +8,8 @@ use super::tree::OUT;
 use super::{Built, Key, Setup, Tree};
 use crate::paths;
 
-/// Modules that every VM needs to reach the guest's root.
-const BASE_MODULES: &[&str] = &["virtio_blk", "erofs"];
+/// Modules that every VM needs to reach the guest's root, and to let programs write to it.
+const BASE_MODULES: &[&str] = &["virtio_blk", "erofs", "overlay"];
 /// Modules that a shared folder needs.
 const SHARE_MODULES: &[&str] = &["9pnet_virtio", "9p"];
 /// The directories of the modules above; the numbers in the names give the order.

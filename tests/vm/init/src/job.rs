@@ -1,5 +1,6 @@
 //! One program: started, fed, watched, and cleared away.
 
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -13,7 +14,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use litebox_vm_init::{Ending, FILES_DIR, GUEST_ROOT, Job, Place, ToHost, WindowSize};
-use rustix::mount::{MountFlags, mount};
+use rustix::fs::Mode;
+use rustix::mount::{MountFlags, mount, mount_bind_recursive};
 use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -148,11 +150,31 @@ fn command(job: &Job) -> io::Result<Command> {
     Ok(command)
 }
 
-/// Puts the calling process into the guest's root, with a /tmp of its own.
+/// What is mounted in the guest's root image, and where a job's own root has it.
+const BINDS: [(&CStr, &CStr); 7] = [
+    (c"/guestroot/proc", c"/layers/root/proc"),
+    (c"/guestroot/sys", c"/layers/root/sys"),
+    (c"/guestroot/dev", c"/layers/root/dev"),
+    (c"/guestroot/run", c"/layers/root/run"),
+    (c"/guestroot/mnt/case", c"/layers/root/mnt/case"),
+    (c"/guestroot/mnt/litebox", c"/layers/root/mnt/litebox"),
+    (c"/guestroot/mnt/share", c"/layers/root/mnt/share"),
+];
+
+/// Puts the calling process into the guest's root, with a layer of its own over it and a /tmp of its own, as the launcher does.
 fn enter_guest_root() -> io::Result<()> {
     // SAFETY: this process is single-threaded since the fork, and shares no file-system state that it relies on.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
-    rustix::process::chdir(GUEST_ROOT)?;
+    mount(c"tmpfs", c"/layers", c"tmpfs", MountFlags::empty(), c"mode=0755")?;
+    for dir in [c"/layers/upper", c"/layers/work", c"/layers/root"] {
+        rustix::fs::mkdir(dir, Mode::from_raw_mode(0o755))?;
+    }
+    let layers = c"lowerdir=/guestroot,upperdir=/layers/upper,workdir=/layers/work";
+    mount(c"overlay", c"/layers/root", c"overlay", MountFlags::empty(), layers)?;
+    for (from, to) in BINDS {
+        mount_bind_recursive(from, to)?;
+    }
+    rustix::process::chdir(c"/layers/root")?;
     mount(c"tmpfs", c"tmp", c"tmpfs", MountFlags::NOSUID, c"mode=1777")?;
     rustix::process::chroot(c".")?;
     Ok(())

@@ -40,6 +40,7 @@ pub(crate) fn system() -> Result<(), String> {
 
 /// Mounts the guest's root image, read-only, and inside it what a program of a running system sees.
 pub(crate) fn guest_root() -> Result<(), String> {
+    fs::create_dir_all("/layers").map_err(|error| format!("mkdir /layers: {error}"))?;
     mount_at("/dev/vda", Path::new(GUEST_ROOT), "erofs", MountFlags::RDONLY, None)?;
     for dir in ["/proc", "/sys", "/dev"] {
         let target = in_guest_root(dir);
