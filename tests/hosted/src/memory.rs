@@ -1,6 +1,6 @@
 //! Frames, page tables and a guest's loads and stores, in plain Rust.
 //!
-//! Strict: [`Frames::map`] checks that its mappings are ascending and in one 2 MiB region, and a replaced or filled entry obeys
+//! Strict: [`Frames::fill`] checks that its mappings are ascending and in one 2 MiB region, and a replaced or filled entry obeys
 //! its rights to the letter; so a test sees what a stale entry would do. An entry does not keep its frame alive.
 
 use crate::Hosted;

@@ -207,7 +207,7 @@ fn bad_values() -> Outcome {
         (Request::Configure, long(offset_of!(wire::Configure, reserved), 1), inval),
         (Request::Configure, long(offset_of!(wire::Configure, reserved) + 8, 1 << 63), inval),
         (Request::Mount, word(offset_of!(wire::Mount, kind), 0), inval),
-        (Request::Mount, word(offset_of!(wire::Mount, kind), 5), inval),
+        (Request::Mount, word(offset_of!(wire::Mount, kind), 6), inval),
         (Request::Mount, word(offset_of!(wire::Mount, flags), 2), inval),
         (Request::Mount, long(offset_of!(wire::Mount, host), 1), inval),
         (Request::Mount, word(offset_of!(wire::Mount, path_len), 0), inval),
