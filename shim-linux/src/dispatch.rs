@@ -1,15 +1,16 @@
 //! The doors of the shim: a system call, a fault, the way back to ring 3.
 //!
 //! What is common to all calls is here and nowhere else: the row, the trace, the result in `rax`, restarts, signals.
-//! Hostile input: every register. Cost: a call without signals and trace is one table jump and three tests.
+//! Hostile input: every register. Cost: a call without signals that nobody watches is one table jump and four tests.
 
 use crate::signal::{
     Cpu, DefaultAction, FRAME_BYTES, Fault, Handler, Info, Origin, SaFlags, SigSet, Signal, build, fpu_seal, frame_of_return,
     restore,
 };
 use crate::table::{self, Restart, Support};
-use crate::task::{After, End, Spawn, Task};
+use crate::task::{After, End, Spawn, Task, Watch};
 use crate::trace::{Call, Outcome};
+use crate::watched::{self, Way, shown};
 use crate::{errno as numbers, regs::Regs};
 use alloc::boxed::Box;
 use core::fmt;
@@ -45,14 +46,18 @@ impl<P: Cpu> fmt::Debug for Resume<P> {
 
 /// Makes the system call that `regs` ask for.
 pub fn dispatch<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume<P> {
+    task.sp = regs.sp;
+    if task.is_watched() && watched::before(task, regs) == Way::Skip {
+        return go_back(task, regs, None);
+    }
     let number = regs.number();
     let raw = regs.args();
-    task.sp = regs.sp;
     let result = match table::make(task, number, raw) {
         Some(result) => result,
         None => Err(unsupported(task, number)),
     };
-    if task.is_traced() {
+    let is_watched = task.is_watched();
+    if is_watched && task.shared().watch().contains(Watch::LOGGED) {
         trace(task, number, raw, &result);
     }
     let mut interrupted = None;
@@ -63,7 +68,7 @@ pub fn dispatch<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume<P> {
     }
     match core::mem::take(&mut task.after) {
         After::Return => {}
-        After::End(end) => return Resume::End(task.leave(end)),
+        After::End(end) => return self::end(task, regs, end),
         After::Exec(start) => {
             *regs = *start;
             return Resume::Exec;
@@ -75,11 +80,34 @@ pub fn dispatch<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume<P> {
             }
         }
     }
+    if is_watched {
+        return go_back(task, regs, interrupted);
+    }
     if interrupted.is_some() || task.may_have_signals() || task.saved_mask.is_some() {
         return signals(task, regs, interrupted);
     }
     task.resume_deadline = None;
     Resume::Guest
+}
+
+/// The long way back: what is due for a tracer comes before signals.
+#[cold]
+pub(crate) fn go_back<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, mut interrupted: Option<u64>) -> Resume<P> {
+    watched::after(task, regs, &mut interrupted);
+    if interrupted.is_some() || task.may_have_signals() || task.saved_mask.is_some() {
+        return signals(task, regs, interrupted);
+    }
+    task.resume_deadline = None;
+    Resume::Guest
+}
+
+/// Ends the task, or its process.
+#[cold]
+fn end<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, end: End) -> Resume<P> {
+    if task.is_traced() {
+        task.exit_stop(regs, end);
+    }
+    Resume::End(task.leave(end))
 }
 
 /// Turns a fault of the guest's instruction into its signal; the platform has tried to resolve it before.
@@ -93,6 +121,9 @@ pub fn fault<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, fault: &Fault) -> Resu
 
 /// Delivers signals before ring 3 when the platform was asked to look: after a kick.
 pub fn before_guest<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume<P> {
+    if task.due != watched::Due::default() {
+        return go_back(task, regs, None);
+    }
     if task.may_have_signals() { signals(task, regs, None) } else { Resume::Guest }
 }
 
@@ -137,15 +168,19 @@ fn trace<P: Cpu>(task: &Task<P>, number: u64, raw: [u64; 6], result: &Result<u64
 }
 
 /// Ends the process by a signal.
-fn die<P: Cpu>(task: &mut Task<P>, signal: Signal) -> Resume<P> {
-    Resume::End(task.leave(End::Signal(signal.number())))
+fn die<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, signal: Signal) -> Resume<P> {
+    end(task, regs, End::Signal(signal.number()))
 }
 
 /// Sends a signal that the task cannot put off: blocked or ignored, it takes its default action.
 fn force<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: Info) -> Resume<P> {
+    if task.is_traced() {
+        task.compel(info);
+        return signals(task, regs, None);
+    }
     let action = task.process().with_actions(|actions| actions.get(info.signal));
     if task.mask().contains(info.signal) || action.handler() == Handler::Ignore {
-        return die(task, info.signal);
+        return die(task, regs, info.signal);
     }
     match act(task, regs, &info) {
         Some(resume) => resume,
@@ -158,7 +193,14 @@ fn force<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: Info) -> Resume<P> {
 fn signals<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, mut interrupted: Option<u64>) -> Resume<P> {
     loop {
         if let Some(end) = task.verdict() {
-            return Resume::End(task.leave(end));
+            return self::end(task, regs, end);
+        }
+        if task.is_traced() {
+            task.tell_continuation();
+            if task.is_stopped() || task.is_trapped() {
+                shown(task, regs, &mut interrupted, Task::trap);
+                continue;
+            }
         }
         if task.is_stopped() {
             if task.stay_stopped() {
@@ -167,7 +209,11 @@ fn signals<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, mut interrupted: Option<
             // The host kills it on its way.
             return Resume::Guest;
         }
-        let Some(info) = task.next_signal() else { break };
+        let Some(mut info) = task.next_signal() else { break };
+        if task.is_traced() {
+            let Some(given) = shown(task, regs, &mut interrupted, |task, regs| task.signal_stop(regs, info)) else { continue };
+            info = given;
+        }
         let action = task.process().with_actions(|actions| actions.get(info.signal));
         if action.ignores(info.signal) {
             continue;
@@ -219,7 +265,7 @@ fn act<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: &Info) -> Option<Resum
     match action.handler() {
         Handler::Ignore => None,
         Handler::Default => match DefaultAction::of(signal) {
-            DefaultAction::Terminate | DefaultAction::Core => Some(die(task, signal)),
+            DefaultAction::Terminate | DefaultAction::Core => Some(die(task, regs, signal)),
             DefaultAction::Stop => {
                 task.stop(signal);
                 None
@@ -234,6 +280,7 @@ fn act<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: &Info) -> Option<Resum
                 }
             }
             let fault = core::mem::take(&mut task.fault);
+            let was_stepping = task.stop_stepping(regs);
             let saved = task.saved_mask.take().unwrap_or(task.mask());
             let built = build(regs, info, &action, &task.stack, (task.mask(), saved), fault, P::fpu_bytes());
             let stored = built.and_then(|built| {
@@ -249,6 +296,9 @@ fn act<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: &Info) -> Option<Resum
             task.set_mask(built.mask);
             task.stack.delivered();
             P::reset_fpu();
+            if was_stepping {
+                task.handler_stop(regs);
+            }
             None
         }
     }
@@ -257,7 +307,7 @@ fn act<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: &Info) -> Option<Resum
 /// A frame found no room, or the interrupted sequence cannot be given up: `SIGSEGV`, by default if that was the one, else by its handler.
 fn no_frame<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, signal: Signal) -> Resume<P> {
     if signal == Signal::SEGV {
-        return die(task, Signal::SEGV);
+        return die(task, regs, Signal::SEGV);
     }
     force(task, regs, Info::new(Signal::SEGV, Info::SI_KERNEL, Origin::None))
 }

@@ -49,6 +49,7 @@ mod timer;
 pub mod trace;
 mod tuning;
 pub mod vdso;
+mod watched;
 
 pub use dispatch::{Resume, before_guest, dispatch, fault};
 pub use quick::quick;

@@ -2,7 +2,8 @@
 //!
 //! What this leaves out, and why it may: no registers are decoded, since there are no arguments; no signal is looked for, since none
 //! of these calls sends one, and whoever else sends one kicks the carrier, which looks on its way to ring 3 whatever the call was;
-//! nothing is restarted, since none waits. A traced task's calls all go the long way, where the trace is.
+//! nothing is restarted, since none waits. A watched task's calls all go the long way, where the trace, the tracer and
+//! the filter are.
 
 use crate::signal::Cpu;
 use crate::task::Task;
@@ -18,5 +19,5 @@ pub fn quick<P: Cpu>(task: &Task<P>, number: u64) -> Option<u64> {
         nr::__NR_getppid => task.process().parent(),
         _ => return None,
     };
-    (!task.is_traced()).then_some(u64::from(value))
+    (!task.is_watched()).then_some(u64::from(value))
 }

@@ -11,6 +11,7 @@ mod xsave;
 
 use crate::host::LinuxKernel;
 use crate::{carrier, sys};
+use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::mm::{GuestAddr, user};
 use litebox_shim_linux::signal::FPU_SOFTWARE_BYTES;
@@ -72,6 +73,36 @@ pub(crate) fn save(at: GuestAddr, software: &[u8; FPU_SOFTWARE_BYTES]) -> Result
     with_image(|image| {
         xsave::export(image, features, software, |offset, bytes| user::write_all::<LinuxKernel>(at.plus(offset)?, bytes))
     })
+}
+
+/// Copies the registers to `image`, in standard format; what finds no room there is left out.
+pub(crate) fn read(to: &mut [u8]) {
+    let features = features();
+    with_image(|image| {
+        // Each part is copied, or has no room: that is no error.
+        let _ = xsave::export(image, features, &[], |offset, bytes| {
+            let part = usize::try_from(offset).ok().and_then(|at| to.get_mut(at..)).and_then(|rest| rest.get_mut(..bytes.len()));
+            if let Some(part) = part {
+                part.copy_from_slice(bytes);
+            }
+            Ok(())
+        });
+    });
+}
+
+/// Loads the registers from an image in standard format; they are in their initial state if the processor would refuse it.
+pub(crate) fn write(from: &[u8]) {
+    let features = features();
+    with_image(|image| {
+        let loaded = xsave::import(features, image, |offset, bytes| {
+            let part = usize::try_from(offset).ok().and_then(|at| from.get(at..)).and_then(|rest| rest.get(..bytes.len()));
+            bytes.copy_from_slice(part.ok_or(errno!(FAULT, "a short image"))?);
+            Ok(())
+        });
+        if loaded.is_err() {
+            xsave::reset(image);
+        }
+    });
 }
 
 /// Loads the registers from an image in standard format in the guest's memory at `at`.

@@ -37,6 +37,14 @@ impl Cpu for LinuxKernel {
         fpu::load(at)
     }
 
+    fn read_fpu(image: &mut [u8]) {
+        fpu::read(image);
+    }
+
+    fn write_fpu(image: &[u8]) {
+        fpu::write(image);
+    }
+
     fn reset_fpu() {
         fpu::reset();
     }

@@ -18,14 +18,7 @@ const CHUNK: usize = 1024;
 /// A process that the caller may look into: its own, one of the same user that lets itself be looked into, or any for root.
 fn process<P: Cpu>(task: &Task<P>, pid: Pid) -> Result<Arc<Process<P>>> {
     let process = u32::try_from(pid.0).ok().and_then(|pid| task.sandbox().process_of(pid)).ok_or(errno!(SRCH))?;
-    let own = task.process().with(|state| state.ids);
-    let ([user, ..], [group, ..]) = (own.users, own.groups);
-    let open = process.with(|state| state.ids.users == [user; 3] && state.ids.groups == [group; 3] && state.dumpable);
-    if open || Arc::ptr_eq(&process, task.process()) || task.credentials().privileged {
-        Ok(process)
-    } else {
-        Err(errno!(PERM, "another user's process"))
-    }
+    if task.may_reach(&process) { Ok(process) } else { Err(errno!(PERM, "another user's process")) }
 }
 
 /// Its memory.

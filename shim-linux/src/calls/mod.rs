@@ -25,6 +25,7 @@ pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod prctl;
 pub(crate) mod process;
+pub(crate) mod ptrace;
 pub(crate) mod rseq;
 pub(crate) mod sched;
 pub(crate) mod sem;

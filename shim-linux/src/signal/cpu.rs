@@ -25,7 +25,7 @@ pub enum Barrier {
 
 /// Floating-point and vector registers, and the two segment bases, of the *current* guest thread; kicks of others.
 ///
-/// Twelve kinds of function of the host interface, beside [`Platform`]'s. None sleeps but where it says so.
+/// Fourteen kinds of function of the host interface, beside [`Platform`]'s. None sleeps but where it says so.
 pub trait Cpu: Platform {
     /// A carrier, as others reach it: a task has its own from [`Task::begin`](crate::task::Task::begin) to
     /// [`Task::exit`](crate::task::Task::exit).
@@ -55,6 +55,10 @@ pub trait Cpu: Platform {
     /// `FAULT`: not readable, or one that the processor refuses (reserved bits of MXCSR or of the header); it is the initial state
     /// then.
     fn load_fpu(at: GuestAddr) -> Result<()>;
+    /// Copies the image of the current state to `image`, [`Cpu::fpu_bytes`] long and in standard format.
+    fn read_fpu(image: &mut [u8]);
+    /// Makes `image`, as [`Cpu::read_fpu`] gives it, the current state; the initial one if the processor refuses it.
+    fn write_fpu(image: &[u8]);
     /// Makes the initial state the current one.
     fn reset_fpu();
     /// The base of FS.

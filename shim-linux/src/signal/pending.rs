@@ -51,6 +51,12 @@ impl Pending {
         Ok(())
     }
 
+    /// The one with this number, in the order in which they came; of those that have infos.
+    #[must_use]
+    pub fn nth(&self, index: u64) -> Option<Info> {
+        usize::try_from(index).ok().and_then(|index| self.queue.get(index)).map(|(info, _)| *info)
+    }
+
     /// Takes the first that `mask` does not block.
     pub fn pop(&mut self, mask: SigSet) -> Option<Info> {
         let signal = self.set.difference(mask).first()?;

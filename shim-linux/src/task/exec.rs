@@ -18,6 +18,7 @@ impl<P: Cpu> Task<P> {
     /// # Errors
     /// `Interrupted`: the task has to end.
     pub(crate) fn exec(&mut self, prepared: Prepared<P>) -> Result<()> {
+        let old_tid = self.tid();
         self.be_alone()?;
         let process = Arc::clone(&self.process);
         // Handlers and stacks of the old program mean nothing in the new one.
@@ -44,6 +45,9 @@ impl<P: Cpu> Task<P> {
             (node.has_execed, node.exit_signal) = (true, Signal::CHLD.number());
         }
         self.release_parent();
+        if self.is_traced() {
+            self.due.exec = Some(old_tid);
+        }
         self.after = After::Exec(Box::new(prepared.regs));
         Ok(())
     }
@@ -68,6 +72,7 @@ impl<P: Cpu> Task<P> {
             tree.threads.remove(&old);
             self.shared.set_tid(pid);
             tree.threads.insert(pid, Arc::clone(&process));
+            tree.tracee_renamed(old, pid);
             let children = tree.nodes.get(&pid).map(|node| node.children.clone()).unwrap_or_default();
             for child in children {
                 if let Some(node) = tree.nodes.get_mut(&child).filter(|node| node.parent_task == old) {

@@ -145,6 +145,7 @@ impl<P: Cpu> Process<P> {
         let is_last = {
             let mut tree = self.sandbox().tree.lock();
             tree.threads.remove(&task.tid());
+            tree.tracer_ended(task.tid());
             let heir = {
                 let mut tasks = self.tasks.lock();
                 tasks.retain(|other| !Arc::ptr_eq(other, task));
@@ -152,6 +153,9 @@ impl<P: Cpu> Process<P> {
             };
             if let Some(heir) = heir {
                 tree.orphan_task(self.pid(), task.tid(), heir);
+            }
+            if task.tid() != self.pid() {
+                tree.tracee_ended(task.tid(), end);
             }
             heir.is_none()
         };
@@ -187,11 +191,13 @@ impl<P: Cpu> Process<P> {
         if is_first {
             tree.ended = true;
             tree.nodes.retain(|_, node| node.ended.is_none());
+            tree.tracees.clear();
             tree.nodes.values().for_each(|node| node.process.kill());
         } else {
             tree.orphan_children(self.pid());
             tree.tell_orphaned_group(self.pid(), 0, true);
-            if tree.tell_parent(self.pid(), News::Ended(end)) || tree.ended {
+            let is_held = !tree.ended && tree.tracee_ended(self.pid(), end);
+            if !is_held && (tree.tell_parent(self.pid(), News::Ended(end)) || tree.ended) {
                 tree.remove(self.pid());
             }
         }

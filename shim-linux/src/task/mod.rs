@@ -4,7 +4,7 @@
 //! [`Spawn`]s and wakes them by [`Cpu::kick`](crate::signal::Cpu::kick).
 //! Invariants: a [`Task`] is used by its own carrier only; what others reach is in its [`TaskShared`] or its [`Process`], under
 //! locks. Locks, outermost first: `Sandbox::tree`; `Process::tasks`; a process's state, actions, `files`, `fs`; its `group`; a
-//! task's `pending`; its `carrier`, under which it is kicked. Nothing is held while a task sleeps.
+//! task's `tracing` and `pending`; its `carrier`, under which it is kicked. Nothing is held while a task sleeps.
 //! Sources: Linux kernel/fork.c, kernel/exit.c, kernel/signal.c.
 
 mod exec;
@@ -12,6 +12,7 @@ mod exit;
 mod pidfd;
 mod post;
 mod process;
+mod ptrace;
 mod relations;
 mod sandbox;
 mod signalfd;
@@ -23,6 +24,8 @@ mod wait;
 
 pub(crate) use pidfd::PidFd;
 pub use process::{Condition, Ids, LIMITS, Limit, Process, ProcessState};
+pub use ptrace::Watch;
+pub(crate) use ptrace::{AtCall, Options, Tracee, UserWord, WORDS};
 pub use sandbox::Sandbox;
 pub(crate) use signalfd::SignalFd;
 pub(crate) use spawn::Request;

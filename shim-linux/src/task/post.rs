@@ -3,6 +3,7 @@
 //! Source: signal(7); Linux kernel/signal.c, `prepare_signal`, `complete_signal`, `retarget_shared_pending`.
 
 use super::process::{Process, SIGNALS_PENDING};
+use super::ptrace::Watch;
 use super::thread::{End, TaskShared};
 use crate::signal::{Cpu, Info, SigSet, Signal};
 use alloc::sync::Arc;
@@ -50,8 +51,9 @@ impl<P: Cpu> Process<P> {
             self.forget(&tasks, STOPS);
             self.go_on(&tasks);
         }
-        // What is blocked waits even if it is ignored: whoever blocks it may wait for it.
-        if !first.mask().contains(signal) && self.with_actions(|actions| actions.get(signal)).ignores(signal) {
+        // What is blocked waits even if it is ignored: whoever blocks it may wait for it. A tracer sees all.
+        let is_shown = first.watch().contains(Watch::TRACED);
+        if !is_shown && !first.mask().contains(signal) && self.with_actions(|actions| actions.get(signal)).ignores(signal) {
             return Ok(());
         }
         match to {
@@ -87,8 +89,14 @@ impl<P: Cpu> Process<P> {
             group.continued |= stop.is_some_and(|stop| stop.is_told);
             stop.is_some()
         });
-        if was_stopped {
-            tasks.iter().for_each(|task| task.park().wake_all());
+        for task in tasks {
+            task.set_stop_due(false);
+            if was_stopped {
+                task.park().wake_all();
+            }
+            if task.watch().contains(Watch::SEIZED) {
+                task.set_trap();
+            }
         }
     }
 
@@ -119,7 +127,8 @@ impl<P: Cpu> Process<P> {
             let is_new = group.verdict.is_none();
             group.verdict.get_or_insert(end);
             group.stop = None;
-            is_new
+            let kills = end == End::Signal(Signal::KILL.number());
+            is_new || kills && !core::mem::replace(&mut group.killed, true)
         });
         if is_new {
             for task in tasks {

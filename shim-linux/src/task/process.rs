@@ -139,6 +139,8 @@ pub(super) struct Group {
     pub(super) stop: Option<Stop>,
     /// They go on, and the parent is to be told.
     pub(super) continued: bool,
+    /// Somebody has killed it, whatever had been decided before.
+    pub(super) killed: bool,
 }
 
 impl Group {

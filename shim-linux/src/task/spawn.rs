@@ -5,12 +5,14 @@
 //! waits for it and no signal tells of it. Source: Linux kernel/fork.c, `copy_process`, `kernel_clone`, `mm_release`.
 
 use super::process::{Origins, Process};
+use super::ptrace::Event;
 use super::thread::{After, Phase, Task, TaskShared};
 use super::tree::{Node, Tree};
+use crate::dispatch::go_back;
 use crate::errno as numbers;
 use crate::exec::Running;
 use crate::regs::Regs;
-use crate::signal::{AltStack, Cpu};
+use crate::signal::{AltStack, Cpu, Signal};
 use crate::{Resume, before_guest};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -59,15 +61,25 @@ pub enum Birth {
 ///
 /// Called by the maker's carrier; sleeps. `regs` are those that [`dispatch`](crate::dispatch()) left.
 pub fn after_spawn<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, birth: Birth) -> Resume<P> {
+    let mut again = None;
     if let Some(spawned) = task.spawned.take() {
+        if task.is_watched() {
+            // A tracer sees which call it is.
+            regs.orig_ax = spawned.call;
+        }
         match birth {
             Birth::Born => {
+                if let Some(event) = spawned.event {
+                    task.event(regs, event, spawned.child.into());
+                }
                 if let Some(vfork) = &spawned.vfork {
                     // If it has to end, it does so without its child.
                     task.park_until(|| vfork.is_done().then_some(()));
+                    task.event(regs, Event::VforkDone, spawned.child.into());
                 }
             }
             Birth::Failed => regs.ax = numbers::to_rax(Errno::AGAIN),
+            Birth::Again if task.is_watched() => again = Some(spawned.call),
             Birth::Again => regs.rewind(spawned.call),
         }
         if let Some(fd) = spawned.descriptor.filter(|_| birth != Birth::Born) {
@@ -75,7 +87,7 @@ pub fn after_spawn<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, birth: Birth) ->
             let _ = task.files().remove(fd);
         }
     }
-    before_guest(task, regs)
+    if task.is_watched() { go_back(task, regs, again) } else { before_guest(task, regs) }
 }
 
 /// A task without a carrier, as its maker's handler leaves it to the dispatcher.
@@ -110,6 +122,10 @@ pub(super) struct Spawned<P: Cpu> {
     vfork: Option<Arc<Vfork<P>>>,
     /// The descriptor of it that its maker was given.
     descriptor: Option<Fd>,
+    /// Its id.
+    child: u32,
+    /// What the maker's tracer is told.
+    event: Option<Event>,
 }
 
 /// A parent that waits until its child runs another program, or ends.
@@ -153,6 +169,21 @@ pub(crate) struct Request {
 impl Request {
     fn has(&self, flag: u32) -> bool {
         self.flags & u64::from(flag) != 0
+    }
+}
+
+impl Request {
+    /// What a tracer is told of it.
+    fn event(&self) -> Option<Event> {
+        if self.has(raw::CLONE_UNTRACED) {
+            None
+        } else if self.has(raw::CLONE_VFORK) {
+            Some(Event::Vfork)
+        } else if self.exit_signal == Signal::CHLD.number() {
+            Some(Event::Fork)
+        } else {
+            Some(Event::Clone)
+        }
     }
 }
 
@@ -204,10 +235,18 @@ impl<P: Cpu> Task<P> {
             return Err(error);
         }
         tree.threads.insert(id, Arc::clone(&process));
+        let event = request.event().filter(|event| self.tells(*event));
+        let traced = if event.is_some() || request.has(raw::CLONE_PTRACE) {
+            tree.trace_child(&self.shared, &shared, &process)
+        } else {
+            Ok(())
+        };
         drop(tree);
 
         let mut child = Self::with(shared, process, mm, files, fs);
         let shares_stack = !request.has(raw::CLONE_VM) || request.has(raw::CLONE_VFORK);
+        // From here on a failure undoes the child.
+        traced?;
         child.stack = if shares_stack { self.stack } else { AltStack::default() };
         child.sequences = self.sequences.filter(|_| !request.has(raw::CLONE_VM));
         child.sp = request.stack.unwrap_or(self.sp);
@@ -225,7 +264,7 @@ impl<P: Cpu> Task<P> {
             .has(raw::CLONE_VFORK)
             .then(|| Arc::new(Vfork { is_done: AtomicBool::new(false), parent: Arc::clone(&self.shared) }));
         child.vfork.clone_from(&vfork);
-        self.spawned = Some(Spawned { call: request.call, vfork, descriptor: None });
+        self.spawned = Some(Spawned { call: request.call, vfork, descriptor: None, child: id, event });
         self.after = After::Spawn(Box::new(Unborn { task: child, thread, stack: request.stack, fs_base: request.fs_base }));
         Ok(id)
     }
@@ -291,6 +330,7 @@ impl<P: Cpu> Task<P> {
         let parent = {
             let mut tree = self.sandbox().tree.lock();
             tree.threads.remove(&tid);
+            tree.tracees.remove(&tid);
             process.tasks.lock().retain(|task| !Arc::ptr_eq(task, &self.shared));
             let parent = tree.nodes.get(&tid).map(|node| node.parent);
             tree.remove(tid);

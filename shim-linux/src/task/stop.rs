@@ -1,6 +1,7 @@
 //! Job control: stopping and going on. Source: signal(7); Linux kernel/signal.c, `do_signal_stop`, `do_notify_parent_cldstop`.
 
 use super::process::{Process, Stop};
+use super::ptrace::Watch;
 use super::thread::Task;
 use super::tree::News;
 use crate::signal::{Cpu, Signal};
@@ -23,8 +24,14 @@ impl<P: Cpu> Task<P> {
                 group.stop = Some(Stop { signal, is_told: false });
             }
         });
-        for task in tasks.iter().filter(|task| !Arc::ptr_eq(task, &self.shared)) {
-            task.kick();
+        for task in tasks.iter() {
+            task.set_stop_due(true);
+            if task.watch().contains(Watch::SEIZED) {
+                task.park().wake_all();
+            }
+            if !Arc::ptr_eq(task, &self.shared) {
+                task.kick();
+            }
         }
     }
 
@@ -41,17 +48,23 @@ impl<P: Cpu> Task<P> {
         if let Some(signal) = self.process.settle_stop() {
             self.process.tell_stop(signal);
         }
-        let went_on = self.park_until(|| (!self.process.is_stopped()).then_some(())).is_some();
+        // A tracer that comes takes the stop over.
+        let went_on = self.park_until(|| (!self.process.is_stopped() || self.is_traced()).then_some(())).is_some();
         self.process.with_group(|_| self.shared.set_stopped(false));
-        if self.process.with_group(|group| core::mem::take(&mut group.continued)) {
-            self.process.tell_continued();
-        }
+        self.tell_continuation();
         went_on || self.verdict().is_some()
     }
 
-    /// Whether it is to stop.
+    /// Tells the parent that the process goes on, if nobody did yet.
+    pub(crate) fn tell_continuation(&self) {
+        if self.process.with_group(|group| core::mem::take(&mut group.continued)) {
+            self.process.tell_continued();
+        }
+    }
+
+    /// Whether it is to stop. A tracee stops once, and then goes on as its tracer says.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.process.wants_a_look() && self.process.is_stopped()
+        self.process.wants_a_look() && self.process.is_stopped() && (!self.is_traced() || self.shared.is_stop_due())
     }
 }
 

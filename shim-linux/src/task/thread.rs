@@ -1,12 +1,14 @@
 //! A task: one thread, with what only itself sees, and what others reach of it.
 
 use super::process::{FsShared, Process};
+use super::ptrace::{Stepping, Tracing, Watch};
 use super::sandbox::Sandbox;
 use super::spawn::{Spawned, Unborn, Vfork};
 use super::tree::Node;
 use crate::regs::Regs;
 use crate::signal::sequence::Sequences;
 use crate::signal::{AltStack, Cpu, Info, Pending, SigSet};
+use crate::watched::Due;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
@@ -40,6 +42,13 @@ pub struct TaskShared<P: Cpu> {
     ending: AtomicBool,
     /// It has stopped; written under its process's `group`.
     stopped: AtomicBool,
+    /// It is traced and has not taken part in its process's stop yet; written under its process's `group`.
+    stop_due: AtomicBool,
+    /// It is to stop for its tracer.
+    trapped: AtomicBool,
+    /// Why its calls go the long way: bits of [`Watch`].
+    watch: AtomicU32,
+    tracing: Mutex<P, Tracing>,
     name: Mutex<P, [u8; 16]>,
     /// Where it sleeps when no signal may wake it.
     park: WaitQueue<P>,
@@ -58,6 +67,7 @@ impl<P: Cpu> TaskShared<P> {
     /// `NOMEM`.
     pub(super) fn new(sandbox: &Sandbox<P>, tid: u32, mask: SigSet, name: [u8; 16]) -> Result<Arc<Self>> {
         let charge = sandbox.quota().charge(TASK_BYTES)?;
+        let watch = if sandbox.machine().is_traced() { Watch::LOGGED } else { Watch::empty() };
         Ok(Arc::new(Self {
             tid: AtomicU32::new(tid),
             pending: Mutex::<P, _>::new(Pending::default()),
@@ -67,6 +77,10 @@ impl<P: Cpu> TaskShared<P> {
             doomed: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            stop_due: AtomicBool::new(false),
+            trapped: AtomicBool::new(false),
+            watch: AtomicU32::new(watch.bits()),
+            tracing: Mutex::<P, _>::new(Tracing::default()),
             name: Mutex::<P, _>::new(name),
             park: WaitQueue::new(),
             carrier: Mutex::<P, _>::new(None),
@@ -119,7 +133,8 @@ impl<P: Cpu> TaskShared<P> {
     fn with_pending<T>(&self, change: impl FnOnce(&mut Pending) -> T) -> T {
         let mut pending = self.pending.lock();
         let result = change(&mut pending);
-        self.look.store(!pending.set().is_empty() || self.is_doomed(), Ordering::Release);
+        let looks = !pending.set().is_empty() || self.is_doomed() || self.is_trapped();
+        self.look.store(looks, Ordering::Release);
         result
     }
 
@@ -162,6 +177,47 @@ impl<P: Cpu> TaskShared<P> {
 
     pub(super) fn set_stopped(&self, stopped: bool) {
         self.stopped.store(stopped, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stop_due(&self) -> bool {
+        self.stop_due.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_stop_due(&self, due: bool) {
+        self.stop_due.store(due, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_trapped(&self) -> bool {
+        self.trapped.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_trapped(&self, trapped: bool) {
+        self.trapped.store(trapped, Ordering::Release);
+        self.with_pending(|_| ());
+    }
+
+    /// Why its calls go the long way.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch::from_bits_retain(self.watch.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn watch_also(&self, watch: Watch) {
+        self.watch.fetch_or(watch.bits(), Ordering::Release);
+    }
+
+    pub(super) fn watch_no_more(&self, watch: Watch) {
+        self.watch.fetch_and(!watch.bits(), Ordering::Release);
+    }
+
+    /// What it has to do with its tracer.
+    pub(super) fn tracing(&self) -> &Mutex<P, Tracing> {
+        &self.tracing
+    }
+
+    /// The signal number `index` of those that wait for it alone.
+    pub(super) fn nth_pending(&self, index: u64) -> Option<Info> {
+        self.pending.lock().nth(index)
     }
 
     /// Where it sleeps when no signal may wake it.
@@ -251,8 +307,12 @@ pub struct Task<P: Cpu> {
     pub(crate) robust_list: GuestAddr,
     /// The area of its restartable sequences, if it has one. See rseq(2).
     pub(crate) sequences: Option<Sequences>,
-    /// Whether its sandbox's calls are traced: a copy, for every call asks.
-    is_traced: bool,
+    /// Whether it makes single steps.
+    pub(super) stepping: Stepping,
+    /// The signal of its last stop for its tracer.
+    pub(super) halted_info: Option<Info>,
+    /// What it has to tell before it is in ring 3 again.
+    pub(crate) due: Due,
     /// `rsp` at its last system call that [`quick`](crate::quick()) did not answer.
     pub(crate) sp: u64,
     /// What follows the present call.
@@ -311,7 +371,6 @@ impl<P: Cpu> Task<P> {
         fs: FsShared<P>,
     ) -> Self {
         let mask = shared.mask();
-        let is_traced = process.sandbox().machine().is_traced();
         Self {
             shared,
             process,
@@ -325,7 +384,9 @@ impl<P: Cpu> Task<P> {
             clear_tid: GuestAddr::default(),
             robust_list: GuestAddr::default(),
             sequences: None,
-            is_traced,
+            stepping: Stepping::Own,
+            halted_info: None,
+            due: Due::default(),
             sp: 0,
             after: After::Return,
             resume_deadline: None,
@@ -369,9 +430,10 @@ impl<P: Cpu> Task<P> {
         self.process.sandbox()
     }
 
-    /// Whether its calls are traced.
-    pub(crate) fn is_traced(&self) -> bool {
-        self.is_traced
+    /// Whether its calls go the long way.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.shared.watch().is_empty()
     }
 
     /// Its address space.
@@ -445,7 +507,7 @@ impl<P: Cpu> Task<P> {
     pub(crate) fn is_wanted(&self) -> bool {
         self.process.timers().ring(&self.process);
         let is_signalled = !self.pending().intersection(self.shared.woken_by()).is_empty();
-        is_signalled || self.verdict().is_some() || self.is_stopped()
+        is_signalled || self.verdict().is_some() || self.is_stopped() || self.shared.is_trapped()
     }
 
     /// The signals that wait for it or its process.

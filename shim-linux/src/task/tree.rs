@@ -5,6 +5,7 @@
 //! kernel/exit.c, `forget_original_parent`, `exit_notify`, `kill_orphaned_pgrp`; kernel/pid.c.
 
 use super::process::Process;
+use super::ptrace::Entry;
 use super::thread::End;
 use crate::signal::{Cpu, Handler, Info, Origin, SaFlags, Signal};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -65,6 +66,8 @@ pub(super) struct Tree<P: Cpu> {
     pub(super) nodes: BTreeMap<u32, Node<P>>,
     /// The process of every living task, by the task's id.
     pub(super) threads: BTreeMap<u32, Arc<Process<P>>>,
+    /// The tasks that are traced.
+    pub(super) tracees: BTreeMap<u32, Entry<P>>,
 }
 
 /// What a parent is told of a child.
@@ -93,7 +96,15 @@ impl<P: Cpu> Tree<P> {
     /// An empty one with room for so many tasks.
     pub(super) fn new(tasks: u32) -> Self {
         let room = usize::try_from(tasks).unwrap_or(usize::MAX);
-        Self { room, last_id: 0, has_wrapped: false, ended: false, nodes: BTreeMap::new(), threads: BTreeMap::new() }
+        Self {
+            room,
+            last_id: 0,
+            has_wrapped: false,
+            ended: false,
+            nodes: BTreeMap::new(),
+            threads: BTreeMap::new(),
+            tracees: BTreeMap::new(),
+        }
     }
 
     pub(super) fn last_id(&self) -> u32 {
@@ -118,7 +129,10 @@ impl<P: Cpu> Tree<P> {
 
     fn is_taken(&self, id: u32) -> bool {
         let related = |node: &Node<P>| node.process.with(|state| state.group == id || state.session == id);
-        self.nodes.contains_key(&id) || self.threads.contains_key(&id) || self.nodes.values().any(related)
+        self.nodes.contains_key(&id)
+            || self.threads.contains_key(&id)
+            || self.tracees.contains_key(&id)
+            || self.nodes.values().any(related)
     }
 
     /// Whether another task may be born.
@@ -144,6 +158,7 @@ impl<P: Cpu> Tree<P> {
     /// Takes a process away: it was reaped, or never lived.
     pub(super) fn remove(&mut self, pid: u32) {
         let Some(node) = self.nodes.remove(&pid) else { return };
+        self.tracees.remove(&pid);
         node.process.has_ended().wake();
         if let Some(parent) = self.nodes.get_mut(&node.parent) {
             parent.children.remove(&pid);
@@ -211,7 +226,7 @@ impl<P: Cpu> Tree<P> {
                 reaper.children.insert(*child);
             }
             process.parent_died();
-            if ended.is_some_and(|end| self.tell_parent(*child, News::Ended(end))) {
+            if ended.is_some_and(|end| !self.is_reparented(*child) && self.tell_parent(*child, News::Ended(end))) {
                 self.remove(*child);
             }
         }

@@ -63,7 +63,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    fn of<P: Cpu>(node: &Node<P>, news: News) -> Self {
+    pub(super) fn of(pid: u32, uid: u32, news: News) -> Self {
         let (code, status) = news.code_and_status();
         let low = u32::from(status.to_le_bytes()[0]);
         let word = match news {
@@ -72,18 +72,22 @@ impl Report {
             News::Stopped(_) => low.wrapping_shl(8) | 0x7f,
             News::Continued => 0xffff,
         };
-        let [uid, ..] = node.process.with(|state| state.ids).users;
-        Self { pid: node.process.pid(), uid, code, status, word }
+        Self { pid, uid, code, status, word }
     }
 }
 
 impl Wanted {
-    fn is_eligible<P: Cpu>(&self, node: &Node<P>, task: u32) -> bool {
-        let matches = match self.which {
+    /// Whether the task `tid` of `process` is meant.
+    pub(super) fn names<P: Cpu>(&self, tid: u32, process: &Process<P>) -> bool {
+        match self.which {
             Which::All => true,
-            Which::Process(pid) => node.process.pid() == pid,
-            Which::Group(group) => node.process.with(|state| state.group) == group,
-        };
+            Which::Process(pid) => tid == pid,
+            Which::Group(group) => process.with(|state| state.group) == group,
+        }
+    }
+
+    fn is_eligible<P: Cpu>(&self, node: &Node<P>, task: u32) -> bool {
+        let matches = self.names(node.process.pid(), &node.process);
         let kind = match self.kind {
             Kind::Both => true,
             Kind::Ordinary => node.exit_signal == Signal::CHLD.number(),
@@ -92,28 +96,36 @@ impl Wanted {
         matches && kind && (!self.own || node.parent_task == task)
     }
 
-    fn news<P: Cpu>(&self, node: &Node<P>) -> Option<News> {
-        let ended = node.ended.filter(|_| self.ended).map(News::Ended);
-        let stopped = node.stopped.filter(|_| self.stopped).map(News::Stopped);
+    /// News of a child, if wanted. Of one that is traced the tracer hears first of its end, and its parent only if it is the tracer.
+    fn news<P: Cpu>(&self, tree: &Tree<P>, node: &Node<P>) -> Option<News> {
+        let pid = node.process.pid();
+        let (is_traced, is_reparented) = (tree.tracees.contains_key(&pid), tree.is_reparented(pid));
+        let ended = node.ended.filter(|_| self.ended && !is_reparented).map(News::Ended);
+        let stopped = node.stopped.filter(|_| self.stopped && (!is_traced || is_reparented)).map(News::Stopped);
         ended.or(stopped).or_else(|| (self.continued && node.continued).then_some(News::Continued))
     }
 }
 
 impl<P: Cpu> Tree<P> {
-    /// The first wanted news of the children of `pid`.
+    /// The first wanted news of the children of `pid`, or of who else it traces.
     ///
     /// # Errors
-    /// `CHILD`: it has no such child.
+    /// `CHILD`: there is none of either.
     fn find(&mut self, pid: u32, task: u32, wanted: &Wanted) -> Result<Option<Report>> {
         let none = errno!(CHILD, "no such child");
         let parent = self.nodes.get(&pid).ok_or(none)?;
         let mut eligible = parent.children.iter().filter_map(|child| self.nodes.get(child));
         let mut eligible = eligible.by_ref().filter(|node| wanted.is_eligible(node, task)).peekable();
-        if eligible.peek().is_none() {
-            return Err(none);
-        }
-        let found = eligible.find_map(|node| wanted.news(node).map(|news| (Report::of(node, news), news)));
-        let Some((report, news)) = found else { return Ok(None) };
+        let has_children = eligible.peek().is_some();
+        let found = eligible.find_map(|node| {
+            let news = wanted.news(self, node)?;
+            let [uid, ..] = node.process.with(|state| state.ids).users;
+            Some((Report::of(node.process.pid(), uid, news), news))
+        });
+        let Some((report, news)) = found else {
+            let (has_tracees, report) = self.find_tracee(pid, task, wanted);
+            return if has_children || has_tracees { Ok(report) } else { Err(none) };
+        };
         if !wanted.keep {
             match news {
                 News::Ended(_) => self.remove(report.pid),

@@ -63,6 +63,14 @@ impl Cpu for Hosted {
         Ok(())
     }
 
+    fn read_fpu(image: &mut [u8]) {
+        FPU.with_borrow(|state| image.copy_from_slice(state));
+    }
+
+    fn write_fpu(image: &[u8]) {
+        FPU.set(image.try_into().unwrap_or(initial()));
+    }
+
     fn reset_fpu() {
         FPU.set(initial());
     }
