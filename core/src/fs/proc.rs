@@ -99,11 +99,7 @@ impl<P: Platform> Inode<P> for ProcFile {
     }
 
     fn set_attr(&self, change: &super::types::AttrChange) -> Result<()> {
-        // A shell opens with O_TRUNC to write; everything else is fixed.
-        if change.mode.is_none() && change.uid.is_none() && change.gid.is_none() {
-            return Ok(());
-        }
-        Err(errno!(PERM))
+        set_nothing(change)
     }
 
     fn open(self: Arc<Self>, flags: OFlags) -> Result<OpsRef<P>> {
@@ -113,6 +109,60 @@ impl<P: Platform> Inode<P> for ProcFile {
         let text = Mutex::<P, _>::new(None);
         Ok(Arc::new(ProcOps { file: self, text }))
     }
+}
+
+/// Opens a file.
+type Open<P> = dyn Fn() -> Result<OpsRef<P>> + Send + Sync;
+
+/// A file that is what a closure opens.
+pub struct OpenedFile<P: Platform> {
+    id: ProcId,
+    open: Arc<Open<P>>,
+}
+
+impl<P: Platform> fmt::Debug for OpenedFile<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenedFile").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<P: Platform> OpenedFile<P> {
+    /// A file.
+    #[must_use]
+    pub fn inode(id: ProcId, open: impl Fn() -> Result<OpsRef<P>> + Send + Sync + 'static) -> InodeRef<P> {
+        Arc::new(Self { id, open: Arc::new(open) })
+    }
+}
+
+impl<P: Platform> Inode<P> for OpenedFile<P> {
+    fn id(&self) -> InodeId {
+        self.id.id
+    }
+
+    fn kind(&self) -> FileKind {
+        FileKind::Regular
+    }
+
+    fn attr(&self) -> Result<Attr> {
+        Ok(self.id.attr(FileKind::Regular, P::realtime().into()))
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn set_attr(&self, change: &super::types::AttrChange) -> Result<()> {
+        set_nothing(change)
+    }
+
+    fn open(self: Arc<Self>, _flags: OFlags) -> Result<OpsRef<P>> {
+        (self.open)()
+    }
+}
+
+/// A shell opens with `O_TRUNC` to write; everything else is fixed.
+fn set_nothing(change: &super::types::AttrChange) -> Result<()> {
+    if change.mode.is_none() && change.uid.is_none() && change.gid.is_none() { Ok(()) } else { Err(errno!(PERM)) }
 }
 
 /// Content, and what it is charged.

@@ -1,7 +1,7 @@
 //! `arch_prctl(2)`, `set_tid_address(2)`, exit(2), personality(2), getrandom(2).
 
 use super::put;
-use crate::args::{Flags, Int, Len, Ptr, Word};
+use crate::args::{Flags, Int, Len, Ptr};
 use crate::signal::Cpu;
 use crate::task::{After, End, Task};
 use linux_raw_sys::general as raw;
@@ -59,11 +59,13 @@ pub(crate) fn exit_group<P: Cpu>(task: &mut Task<P>, code: Int) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn personality<P: Cpu>(_task: &mut Task<P>, persona: Word) -> Result<()> {
-    match persona.0 {
-        0 | 0xffff_ffff => Ok(()),
-        _ => Err(errno!(INVAL, "no other personality")),
-    }
+pub(crate) fn personality<P: Cpu>(task: &mut Task<P>, persona: Flags) -> Result<u32> {
+    Ok(task.process().with(|state| {
+        let now = &mut state.tuning.personality;
+        // All ones only asks.
+        let next = if persona.0 == u32::MAX { *now } else { persona.0 };
+        core::mem::replace(now, next)
+    }))
 }
 
 pub(crate) fn getrandom<P: Cpu>(task: &mut Task<P>, buf: Ptr, len: Len, flags: Flags) -> Result<usize> {

@@ -9,6 +9,7 @@ mod cpuinfo;
 mod fixed;
 mod links;
 mod maps;
+mod mem;
 mod mounts;
 mod process;
 mod root;

@@ -1,7 +1,7 @@
 //! The directory of a process, and of each of its tasks, as one table.
 
 use super::text::line;
-use super::{Who, links, maps, mounts, status};
+use super::{Who, links, maps, mem, mounts, status};
 use crate::signal::Cpu;
 use alloc::format;
 use alloc::sync::Arc;
@@ -10,8 +10,8 @@ use core::fmt;
 use core::marker::PhantomData;
 use litebox_core::errno;
 use litebox_core::error::Result;
-use litebox_core::fs::inode::InodeRef;
-use litebox_core::fs::proc::{self, LinkTarget, ProcFile, ProcId, ProcLink, ProcNames};
+use litebox_core::fs::inode::{InodeRef, OpsRef};
+use litebox_core::fs::proc::{self, LinkTarget, OpenedFile, ProcFile, ProcId, ProcLink, ProcNames};
 use litebox_core::fs::types::{Asker, FileKind, Gid, InodeId, Mode, Name, Uid};
 
 /// What a name leads to.
@@ -20,6 +20,8 @@ enum What<P: Cpu> {
     File(fn(&Who<P>) -> Result<Vec<u8>>),
     /// A file that can be written to.
     Setting(fn(&Who<P>) -> Result<Vec<u8>>, fn(&Who<P>, &[u8]) -> Result<()>),
+    /// A file that is more than a text.
+    Opened(fn(&Who<P>) -> Result<OpsRef<P>>),
     /// A link to a thing.
     Link(fn(&Who<P>, Asker) -> Result<LinkTarget<P>>),
     /// A directory of changing names.
@@ -29,7 +31,7 @@ enum What<P: Cpu> {
 impl<P: Cpu> What<P> {
     fn kind(&self) -> FileKind {
         match self {
-            Self::File(_) | Self::Setting(..) => FileKind::Regular,
+            Self::File(_) | Self::Setting(..) | Self::Opened(_) => FileKind::Regular,
             Self::Link(_) => FileKind::Symlink,
             Self::Dir(_) => FileKind::Directory,
         }
@@ -67,11 +69,12 @@ impl<P: Cpu> Table<P> {
         ("limits", 0o444, What::File(status::limits)),
         ("loginuid", 0o644, What::File(|_| line(format_args!("{}", u32::MAX)))),
         ("maps", 0o444, What::File(maps::maps)),
+        ("mem", 0o600, What::Opened(mem::open)),
         ("mountinfo", 0o444, What::File(mounts::mountinfo)),
         ("mounts", 0o444, What::File(mounts::mounts)),
         ("oom_score", 0o444, What::File(|_| Ok(b"0\n".to_vec()))),
         ("oom_score_adj", 0o644, What::Setting(status::oom_score_adj, status::set_oom_score_adj)),
-        ("personality", 0o400, What::File(|_| Ok(b"00000000\n".to_vec()))),
+        ("personality", 0o400, What::File(status::personality)),
         ("root", 0o777, What::Link(links::root)),
         ("setgroups", 0o644, What::File(|_| Ok(b"allow\n".to_vec()))),
         ("stat", 0o444, What::File(status::stat)),
@@ -129,6 +132,7 @@ impl<P: Cpu> ProcNames<P> for Table<P> {
                 let writer = who.clone();
                 ProcFile::writable(id, quota, move || make(&who), move |bytes| accept(&writer, bytes))
             }
+            What::Opened(open) => OpenedFile::inode(id, move || open(&who)),
             What::Link(target) => ProcLink::inode(id, move |asker| target(&who, asker)),
             What::Dir(names) => proc::directory(id, names(who)),
         })

@@ -63,8 +63,17 @@ pub(super) fn set_oom_score_adj<P: Cpu>(who: &Who<P>, bytes: &[u8]) -> Result<()
     })
 }
 
+/// `personality`: how it differs from a usual program.
+pub(super) fn personality<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
+    let persona = who.process()?.with(|state| state.tuning.personality);
+    line(format_args!("{persona:08x}\n"))
+}
+
 /// Letter and word of what it looks like. Nobody says whether a task runs or sleeps, so all that live are said to sleep.
-fn condition<P: Cpu>(process: &Process<P>) -> (char, &'static str) {
+fn condition<P: Cpu>(who: &Who<P>, process: &Process<P>) -> (char, &'static str) {
+    if matches!(who.task(), Ok(Some(task)) if task.is_halted()) {
+        return ('t', "tracing stop");
+    }
     match process.condition() {
         Condition::Alive => ('S', "sleeping"),
         Condition::Stopped => ('T', "stopped"),
@@ -122,7 +131,11 @@ pub(super) fn stat<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
     text.put(format_args!("{} (", who.tid.unwrap_or(who.pid)))?;
     text.bytes(trimmed(&name(who)?))?;
     // Terminal, flags, faults and processor time of itself and its children.
-    text.put(format_args!(") {} {} {group} {session} 0 -1 4194304 0 0 0 0 0 0 0 0", condition(&process).0, process.parent()))?;
+    text.put(format_args!(
+        ") {} {} {group} {session} 0 -1 4194304 0 0 0 0 0 0 0 0",
+        condition(who, &process).0,
+        process.parent()
+    ))?;
     text.put(format_args!(
         " {} {nice} {} 0 {started} {} {} {rss_limit}",
         i16::from(nice).saturating_add(20),
@@ -161,12 +174,13 @@ pub(super) fn status<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
             byte => text.bytes(&[*byte])?,
         }
     }
-    let (letter, word) = condition(&process);
+    let (letter, word) = condition(who, &process);
     let (pid, tid) = (who.pid, who.tid.unwrap_or(who.pid));
     text.put(format_args!(
-        "\nUmask:\t{:04o}\nState:\t{letter} ({word})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{}\nTracerPid:\t0\n",
+        "\nUmask:\t{:04o}\nState:\t{letter} ({word})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{}\nTracerPid:\t{}\n",
         process.fs().umask.bits(),
-        process.parent()
+        process.parent(),
+        process.sandbox().tracer_of(tid)
     ))?;
     let (ids, groups, group, session) =
         process.with(|state| (state.ids, alloc::sync::Arc::clone(&state.supplementary), state.group, state.session));

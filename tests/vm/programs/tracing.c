@@ -147,8 +147,8 @@ static void of_events(void) {
             break;
         trace(PTRACE_GETEVENTMSG, found, 0, &message);
         int event = WIFSTOPPED(status) ? status >> 16 : 0;
-        // What two tasks do at once is told by each one alone.
-        if (found == pid)
+        // What two tasks do at once is told by each one alone, and not when a signal tells of a child.
+        if (found == pid && !(WIFSTOPPED(status) && WSTOPSIG(status) == SIGCHLD))
             printf("status %x message %s%lx\n", status, message > 1 && event != PTRACE_EVENT_EXIT ? "id" : "", event == PTRACE_EVENT_EXIT ? message : 0);
         if (!WIFSTOPPED(status))
             ended++;

@@ -1,6 +1,7 @@
 //! The tracer's side: what it reads and changes of a stopped tracee, and how it lets it go on.
 
 use super::super::process::Process;
+use super::super::sandbox::Sandbox;
 use super::super::thread::{Task, TaskShared};
 use super::{Going, Halt, Options, Registers, Tracing, Watch};
 use crate::regs::Regs;
@@ -36,6 +37,21 @@ pub(crate) struct Tracee<P: Cpu> {
 }
 
 const NOT_STOPPED: litebox_core::error::Error = errno!(SRCH, "it is not stopped");
+
+impl<P: Cpu> TaskShared<P> {
+    /// Whether it sleeps in a stop for its tracer.
+    pub(crate) fn is_halted(&self) -> bool {
+        let tracing = self.tracing().lock();
+        tracing.halt.is_some() && tracing.going.is_none()
+    }
+}
+
+impl<P: Cpu> Sandbox<P> {
+    /// The id of the process that traces the task `tid`, or 0.
+    pub(crate) fn tracer_of(&self, tid: u32) -> u32 {
+        self.tree.lock().tracees.get(&tid).map_or(0, |entry| entry.tracer_process)
+    }
+}
 
 impl<P: Cpu> Task<P> {
     /// The task `tid`, which the caller traces.
