@@ -48,6 +48,8 @@ fn every_name_that_is_listed_is_there() {
             match begun.read(&path) {
                 Ok(_) => *seen += 1,
                 Err(error) if error.is(Errno::ISDIR) => walk(begun, &path, seen),
+                // Nothing is at the address 0.
+                Err(error) if error.is(Errno::IO) && name == "mem" => *seen += 1,
                 Err(error) => panic!("{path}: {error:?}"),
             }
         }
