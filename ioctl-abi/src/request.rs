@@ -27,7 +27,8 @@ impl HostObject {
     }
 }
 
-/// A range of the caller's memory; not a pointer, and not checked.
+/// A range of the caller's memory; not a pointer, and not checked. On Windows a range of the request's own input buffer, behind the
+/// structure, whose address is its offset there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserBytes {
     /// Where it begins.

@@ -13,6 +13,7 @@ mod tested;
 mod tidy;
 mod upkeep;
 mod vm;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand};
 use crate::conform::ConformArgs;
 use crate::run::RunArgs;
 use crate::test::TestArgs;
+use crate::windows::WindowsCommand;
 
 /// Status of set-up and VM faults; a program's own statuses are passed on.
 const FAULT: u8 = 125;
@@ -55,6 +57,9 @@ enum Command {
     },
     /// Run a folder of test programs (kselftest, LTP, libc-test), each natively and in a sandbox, and tell what differs
     Conform(ConformArgs),
+    /// The Windows driver, on Linux
+    #[command(subcommand)]
+    Windows(WindowsCommand),
     /// Remove everything that set-up made
     Clean,
     /// Say what is missing on this machine, and the cure
@@ -84,6 +89,7 @@ fn dispatch(command: Command) -> Result<i32> {
         Command::Shell(args) => run::run(&RunArgs { shell: true, ..args }),
         Command::Bench { group } => bench::run(group.as_deref()),
         Command::Conform(args) => conform::run(&args),
+        Command::Windows(command) => windows::run(&command),
         Command::Clean => upkeep::clean(),
         Command::Doctor => upkeep::doctor(),
         Command::Codegen => upkeep::codegen(),
