@@ -12,7 +12,7 @@
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
     attributes, dirs, event, fcntl, files, foreign, futex, ids, ioctl, limits, map, membarrier, message, msg, names, pipe, poll,
-    prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task, time, timer, transfer, xattr,
+    prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task, terminal, time, timer, transfer, xattr,
 };
 use crate::calls::{exec, kill, pidfd, process, ptrace, wait};
 use crate::signal::Cpu;
@@ -143,7 +143,7 @@ syscalls! {
      13 rt_sigaction (sig: Sig, act: Ptr, oldact: Ptr, size: Len) = Full [signals::rt_sigaction, No];
      14 rt_sigprocmask (how: Int, set: Ptr, oldset: Ptr, size: Len) = Full [signals::rt_sigprocmask, No];
      15 rt_sigreturn () = Full [signals::rt_sigreturn, No];
-     16 ioctl (fd: Fd, request: Flags, arg: Word) = Partial [ioctl::ioctl, IfAsked, "FIOCLEX, FIONCLEX, FIONBIO, FIOASYNC, FIONREAD, FIGETBSZ; of terminals of the host the window size and settings as far as the host tells them; of pairs of /dev/ptmx settings, size, flow, packets, the foreground group, but nobody in the background is stopped, and TIOCGPTPEER, TIOCSTI and TIOCSIG are missing; others are ENOTTY"];
+     16 ioctl (fd: Fd, request: Flags, arg: Word) = Partial [ioctl::ioctl, IfAsked, "FIOCLEX, FIONCLEX, FIONBIO, FIOASYNC, FIONREAD, FIGETBSZ; of pairs of /dev/ptmx all of ioctl_tty(2) but modem lines, TIOCCONS and locked settings; of terminals of the host the window size and settings as far as the host tells them; others are ENOTTY"];
      17 pread64 (fd: Fd, buf: Ptr, count: Len, offset: Offset) = Full [files::pread64, IfAsked];
      18 pwrite64 (fd: Fd, buf: Ptr, count: Len, offset: Offset) = Full [files::pwrite64, IfAsked];
      19 readv (fd: Fd, iov: Ptr, iovcnt: Len) = Full [files::readv, IfAsked];
@@ -280,7 +280,7 @@ syscalls! {
     150 munlock (addr: Ptr, len: Len) = Partial [map::munlock, No, "accepted without effect: pages are never swapped out"];
     151 mlockall (flags: Flags) = Partial [map::mlockall, No, "accepted without effect: pages are never swapped out"];
     152 munlockall () = Partial [map::munlockall, No, "accepted without effect: pages are never swapped out"];
-    153 vhangup () = None [PERM, "a sandbox does not change its host"];
+    153 vhangup () = Full [terminal::vhangup, No];
     154 modify_ldt () = None [NOSYS, "16-bit and call-gate segments are not offered"];
     155 pivot_root () = None [PERM, "what is mounted is said when a sandbox is made"];
     156 _sysctl () = None [NOSYS, "Linux has it no more"];

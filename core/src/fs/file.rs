@@ -22,6 +22,7 @@ pub struct File<P: Platform> {
     place: Arc<Dentry<P>>,
     ops: OpsRef<P>,
     seekable: bool,
+    has_jobs: bool,
     flags: AtomicU32,
     /// Set when it was locked; its end gives that up.
     locks: Mutex<P, Option<Arc<FileLocks<P>>>>,
@@ -61,9 +62,9 @@ impl<P: Platform> File<P> {
         if let Some(watches) = place.mount().watches().filter(|_| !flags.contains(OFlags::PATH)) {
             watches.happened(&place, Happened::OPEN);
         }
-        let seekable = ops.seekable();
+        let (seekable, has_jobs) = (ops.seekable(), ops.has_jobs());
         let (locks, offset) = (Mutex::<P, _>::new(None), Mutex::<P, _>::new(0));
-        Arc::new(Self { place, ops, seekable, flags: AtomicU32::new(kept), locks, offset })
+        Arc::new(Self { place, ops, seekable, has_jobs, flags: AtomicU32::new(kept), locks, offset })
     }
 
     /// A handle on `place` only (`O_PATH`).
@@ -89,6 +90,12 @@ impl<P: Platform> File<P> {
     #[must_use]
     pub fn ops(&self) -> &OpsRef<P> {
         &self.ops
+    }
+
+    /// Whether it is a terminal that stops who uses it in the background.
+    #[must_use]
+    pub fn has_jobs(&self) -> bool {
+        self.has_jobs
     }
 
     /// Access and status flags.

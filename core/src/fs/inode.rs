@@ -8,7 +8,7 @@
 use super::dentry::Dentry;
 use super::io::{IoDst, IoSrc};
 use super::types::{
-    Asker, Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Name, NewNode, OFlags, Ready, RenameFlags, Seals,
+    Asker, Attr, AttrChange, Credentials, DeviceId, FileKind, FsStat, InodeId, Name, NewNode, OFlags, Ready, RenameFlags, Seals,
 };
 use super::xattr::SetHow;
 use crate::platform::{Frames, Platform};
@@ -178,6 +178,10 @@ pub trait Inode<P: Platform>: Any + Send + Sync + fmt::Debug {
 
     /// Opens it. `flags` has access and status flags; creation is done and permission checked.
     fn open(self: Arc<Self>, flags: OFlags) -> Result<OpsRef<P>>;
+    /// Opens it for `_who`, where that makes a difference.
+    fn open_as(self: Arc<Self>, flags: OFlags, _who: &Credentials) -> Result<OpsRef<P>> {
+        self.open(flags)
+    }
 }
 
 /// Whether an operation may wait.
@@ -306,6 +310,10 @@ pub trait FileOps<P: Platform>: Send + Sync + fmt::Debug {
     /// Bytes that can be read without waiting (`FIONREAD`).
     fn readable_bytes(&self) -> Result<u64> {
         Err(errno!(NOTTY))
+    }
+    /// Whether it is a terminal that stops who uses it in the background, which the ABI above sees to.
+    fn has_jobs(&self) -> bool {
+        false
     }
     /// The terminal's settings, if it is a terminal whose settings are known.
     fn terminal(&self) -> Result<Terminal> {

@@ -118,7 +118,7 @@ impl<P: Platform> At<'_, P> {
     /// Opens what was just made, whose mode does not bind its maker, or what may be opened.
     fn open_made(&self, place: Arc<Dentry<P>>, mut flags: OFlags) -> Result<Arc<File<P>>> {
         flags.set(OFlags::STRIPS, !self.credentials.privileged && flags.contains(OFlags::WRITE));
-        let ops = Arc::clone(place.inode()).open(flags)?;
+        let ops = Arc::clone(place.inode()).open_as(flags, self.credentials)?;
         Ok(File::new(place, ops, flags))
     }
 

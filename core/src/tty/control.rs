@@ -5,6 +5,7 @@ use super::line::Raised;
 use super::pair::{Pair, Side, State, Status, TerminalFile};
 use super::settings::{ControlModes, InputModes, LocalModes, Settings, Special};
 use crate::fs::inode::{Apply, WindowSize};
+use crate::fs::types::Uid;
 use crate::platform::Platform;
 
 /// Which way bytes go that are forgotten. See tcflush(3).
@@ -99,6 +100,11 @@ impl<P: Platform> Pair<P> {
         }
     }
 
+    /// Makes the slave's node a user's.
+    pub fn set_owner(&self, uid: Uid) {
+        self.lock().owner.uid = uid;
+    }
+
     /// Whose terminal it is.
     pub fn control(&self) -> Control {
         let state = self.lock();
@@ -120,6 +126,26 @@ impl<P: Platform> Pair<P> {
         state.packet = on;
     }
 
+    /// Whether who writes from the background is to be stopped.
+    pub fn stops_writers(&self) -> bool {
+        self.settings().local.contains(LocalModes::TOSTOP)
+    }
+
+    /// Whether its master is in packet mode.
+    pub fn is_packet(&self) -> bool {
+        self.lock().packet
+    }
+
+    /// Whether nobody may open it any more.
+    pub fn is_exclusive(&self) -> bool {
+        self.lock().exclusive
+    }
+
+    /// Whether the slave is locked.
+    pub fn is_locked(&self) -> bool {
+        self.lock().locked
+    }
+
     /// Lets nobody open it any more, or everybody. See `ioctl_tty(2)`, `TIOCEXCL`.
     pub fn set_exclusive(&self, on: bool) {
         self.lock().exclusive = on;
@@ -132,6 +158,19 @@ impl<P: Platform> Pair<P> {
 }
 
 impl<P: Platform> TerminalFile<P> {
+    /// Puts a byte where this side reads, as if the other had written it. See `ioctl_tty(2)`, `TIOCSTI`.
+    pub fn push_back(&self, byte: u8) {
+        match self.side() {
+            Side::Slave => {
+                self.pair().type_bytes(&[byte]);
+            }
+            Side::Master => {
+                self.pair().lock().line.output.write(&Settings::raw(), byte);
+                self.pair().wake();
+            }
+        }
+    }
+
     /// Forgets bytes that wait, as this side sees them.
     pub fn flush(&self, what: Flush) {
         {

@@ -6,7 +6,7 @@ use super::Jobs;
 use super::pair::{Pair, TerminalFile};
 use crate::fs::inode::{DirEntry, DirSink, Inode, InodeRef, OpsRef};
 use crate::fs::pseudo::{DirectoryOps, made_up_attr};
-use crate::fs::types::{Attr, AttrChange, DeviceId, FileKind, InodeId, Mode, Name, OFlags, Timestamp};
+use crate::fs::types::{Attr, AttrChange, Credentials, DeviceId, FileKind, InodeId, Mode, Name, OFlags, Timestamp, Uid};
 use crate::platform::Platform;
 use crate::quota::Quota;
 use crate::sync::Mutex;
@@ -44,15 +44,15 @@ impl<P: Platform> Terminals<P> {
         Arc::new(Self { quota: Arc::clone(quota), jobs, device, born: P::realtime().into(), pairs })
     }
 
-    /// Makes a pair and opens its master; the slave is locked.
+    /// Makes a pair and opens its master; the slave is locked, and its node is `owner`'s.
     ///
     /// # Errors
     /// `NOSPC`: there are too many. `NOMEM`.
-    pub fn open_master(&self) -> Result<Arc<TerminalFile<P>>> {
+    pub fn open_master(&self, owner: Uid) -> Result<Arc<TerminalFile<P>>> {
         let mut pairs = self.pairs.lock();
         pairs.retain(|_, pair| pair.upgrade().is_some_and(|pair| !pair.is_closed()));
         let number = (0..PAIRS_MAX).find(|number| !pairs.contains_key(number)).ok_or(errno!(NOSPC, "too many terminals"))?;
-        let pair = Pair::new(number, &self.quota, &self.jobs)?;
+        let pair = Pair::new(number, owner, &self.quota, &self.jobs)?;
         pairs.insert(number, Arc::downgrade(&pair));
         Ok(TerminalFile::master(pair))
     }
@@ -113,7 +113,11 @@ impl<P: Platform> Inode<P> for Door<P> {
     }
 
     fn open(self: Arc<Self>, _flags: OFlags) -> Result<OpsRef<P>> {
-        Ok(self.terminals.open_master()?)
+        Ok(self.terminals.open_master(Uid(0))?)
+    }
+
+    fn open_as(self: Arc<Self>, _flags: OFlags, who: &Credentials) -> Result<OpsRef<P>> {
+        Ok(self.terminals.open_master(who.uid)?)
     }
 }
 
@@ -160,6 +164,10 @@ impl<P: Platform> Inode<P> for Slave<P> {
 
     fn open(self: Arc<Self>, _flags: OFlags) -> Result<OpsRef<P>> {
         Ok(self.pair.open_slave(false)?)
+    }
+
+    fn open_as(self: Arc<Self>, _flags: OFlags, who: &Credentials) -> Result<OpsRef<P>> {
+        Ok(self.pair.open_slave(who.privileged)?)
     }
 }
 

@@ -36,6 +36,6 @@ pub enum TerminalSignal {
 pub trait Jobs: Send + Sync + fmt::Debug {
     /// Sends a signal to every process of a group.
     fn signal(&self, group: u32, signal: TerminalSignal);
-    /// The terminal of `session` has hung up; `group` was in its foreground.
+    /// The terminal of `session` has hung up, and is no session's any more; `group` was in its foreground.
     fn hung_up(&self, session: u32, group: Option<u32>);
 }

@@ -6,7 +6,8 @@
 use super::Jobs;
 use super::line::{INPUT_MAX, Line, Raised, TYPED_MAX};
 use super::output::{ECHO_ROOM, ROOM};
-use super::settings::Special;
+use super::settings::{Settings, Special};
+use crate::fs::file::File;
 use crate::fs::inode::{Apply, Blocking, FileOps, IoCx, Terminal, WindowSize};
 use crate::fs::io::{IoDst, IoSrc};
 use crate::fs::poll::PollSource;
@@ -77,10 +78,13 @@ pub(super) struct State {
     pub(super) exclusive: bool,
     pub(super) packet: bool,
     pub(super) status: Status,
+    /// Open slaves, those that were hung up too.
     slaves: u32,
     /// The last slave was closed, and none opened since.
     slave_gone: bool,
     pub(super) master_gone: bool,
+    /// See [`Pair::end`].
+    ended: bool,
     /// How often it was hung up; a file that was opened before the last time is dead.
     hangups: u32,
     pub(super) session: Option<u32>,
@@ -109,11 +113,11 @@ impl<P: Platform> fmt::Debug for Pair<P> {
 impl<P: Platform> Pair<P> {
     /// # Errors
     /// `NOMEM`: the quota is used up.
-    pub(super) fn new(number: u32, quota: &Arc<Quota>, jobs: &Weak<dyn Jobs>) -> Result<Arc<Self>> {
+    pub(super) fn new(number: u32, owner: Uid, quota: &Arc<Quota>, jobs: &Weak<dyn Jobs>) -> Result<Arc<Self>> {
         let charge = quota.charge(PAIR_COST)?;
         let mode = Mode::RUSR | Mode::WUSR | Mode::WGRP;
         // The group "tty" of every distribution, as devpts is mounted with.
-        let owner = Owner { uid: Uid(0), gid: Gid(5), mode, changed: P::realtime().into() };
+        let owner = Owner { uid: owner, gid: Gid(5), mode, changed: P::realtime().into() };
         let state = State {
             line: Line::default(),
             size: WindowSize::default(),
@@ -124,6 +128,7 @@ impl<P: Platform> Pair<P> {
             slaves: 0,
             slave_gone: false,
             master_gone: false,
+            ended: false,
             hangups: 0,
             session: None,
             group: None,
@@ -158,7 +163,7 @@ impl<P: Platform> Pair<P> {
     }
 
     /// Sends a signal to the foreground.
-    pub(super) fn signal(&self, signal: super::TerminalSignal) {
+    pub fn signal(&self, signal: super::TerminalSignal) {
         let group = self.lock().group;
         if let (Some(group), Some(jobs)) = (group, self.jobs.upgrade()) {
             jobs.signal(group, signal);
@@ -176,7 +181,7 @@ impl<P: Platform> Pair<P> {
     /// `IO`: the master is closed, or the slave is still locked. `BUSY`: another has it for itself, and `privileged` is false.
     pub fn open_slave(self: &Arc<Self>, privileged: bool) -> Result<Arc<TerminalFile<P>>> {
         let mut state = self.lock();
-        if state.master_gone || state.locked {
+        if state.master_gone || state.ended || state.locked {
             return Err(errno!(IO, "the master is closed, or has not unlocked it"));
         }
         if state.exclusive && !privileged {
@@ -189,19 +194,31 @@ impl<P: Platform> Pair<P> {
         Ok(Arc::new(TerminalFile { pair: Arc::clone(self), side: Side::Slave, hangups }))
     }
 
-    /// Makes every open slave useless, and tells the session. See vhangup(2).
+    /// Makes every open slave useless, forgets the settings, and tells the session. See vhangup(2). The master sees that no slave is
+    /// open when the useless ones are closed.
     pub fn hang_up(&self) {
         let told = {
             let mut state = self.lock();
             state.hangups = state.hangups.wrapping_add(1);
-            (state.slaves, state.exclusive) = (0, false);
-            state.slave_gone = true;
+            state.exclusive = false;
+            let mut raised = Raised::default();
             state.line.flush_input();
             state.line.flush_typed();
+            state.line.set(Settings::default(), &mut raised);
             (state.session.take(), state.group.take())
         };
         if let ((Some(session), group), Some(jobs)) = (told, self.jobs.upgrade()) {
             jobs.hung_up(session, group);
+        }
+        self.wake();
+    }
+
+    /// Hangs it up for good: the master reads what is left and is at the end then, whatever slaves are still open.
+    pub fn end(&self) {
+        self.hang_up();
+        {
+            let mut state = self.lock();
+            (state.ended, state.slave_gone) = (true, true);
         }
         self.wake();
     }
@@ -266,11 +283,9 @@ impl<P: Platform> Drop for TerminalFile<P> {
             Side::Master => self.pair.close_master(),
             Side::Slave => {
                 let mut state = self.pair.lock();
-                if state.hangups == self.hangups {
-                    state.slaves = state.slaves.saturating_sub(1);
-                    state.slave_gone = state.slaves == 0;
-                    state.packet &= !state.slave_gone;
-                }
+                state.slaves = state.slaves.saturating_sub(1);
+                state.slave_gone = state.ended || state.slaves == 0;
+                state.packet &= !state.slave_gone;
                 drop(state);
                 self.pair.far.wake();
             }
@@ -291,6 +306,12 @@ struct Enough {
 impl<P: Platform> TerminalFile<P> {
     pub(super) fn master(pair: Arc<Pair<P>>) -> Arc<Self> {
         Arc::new(Self { pair, side: Side::Master, hangups: 0 })
+    }
+
+    /// The terminal that an open file is, if it is one of a pair.
+    #[must_use]
+    pub fn of(file: &File<P>) -> Option<Arc<Self>> {
+        Arc::clone(file.ops()).into_any().and_then(|ops| ops.downcast().ok())
     }
 
     /// Its pair.
@@ -404,6 +425,7 @@ impl<P: Platform> TerminalFile<P> {
     /// Writes what there is room for; `None` if there is none.
     fn put(&self, bytes: &[u8]) -> Option<Result<usize>> {
         match self.side {
+            Side::Master if self.pair.lock().ended => Some(Err(errno!(IO, "nobody will read it"))),
             Side::Master => Some(self.pair.type_bytes(bytes)).filter(|count| *count > 0).map(Ok),
             Side::Slave => {
                 let mut state = self.pair.lock();
@@ -498,6 +520,10 @@ impl<P: Platform> FileOps<P> for TerminalFile<P> {
 
     fn into_any(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
         Some(self)
+    }
+
+    fn has_jobs(&self) -> bool {
+        self.side == Side::Slave
     }
 
     fn terminal(&self) -> Result<Terminal> {

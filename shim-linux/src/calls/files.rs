@@ -1,7 +1,7 @@
 //! Open files: read(2), write(2), lseek(2), open(2), openat2(2), close(2), dup(2).
 
 use super::attributes::forget_pages;
-use super::take;
+use super::{take, terminal};
 use crate::args::{DirFd, Fd, Flags, Int, Len, Mode, Offset, Path, Ptr};
 use crate::signal::Cpu;
 use crate::task::Task;
@@ -17,6 +17,7 @@ use litebox_core::fs::io::{GuestRange, IoDst, IoSrc};
 use litebox_core::fs::path::Resolve;
 use litebox_core::fs::types::{self, OFlags, SeekFrom};
 use litebox_core::mm::{GuestAddr, UserCStr, UserIn, UserReader, user};
+use litebox_core::tty::pair::TerminalFile;
 
 /// Longest path with its NUL.
 const PATH_MAX: usize = 4096;
@@ -38,12 +39,27 @@ pub(super) fn open_file<P: Cpu>(task: &Task<P>, fd: Fd) -> Result<Arc<File<P>>> 
     if file.flags().contains(OFlags::PATH) { Err(errno!(BADF, "a handle on a place only")) } else { Ok(file) }
 }
 
+/// A file that a stream of bytes is read from. A terminal stops whoever is in the background.
+fn file_to_read<P: Cpu>(task: &Task<P>, fd: Fd) -> Result<Arc<File<P>>> {
+    let file = file(task, fd)?;
+    terminal::before_read(task, &file)?;
+    Ok(file)
+}
+
+/// A file that a stream of bytes is written to. A terminal may stop whoever is in the background.
+fn file_to_write<P: Cpu>(task: &Task<P>, fd: Fd) -> Result<Arc<File<P>>> {
+    let file = file(task, fd)?;
+    terminal::before_write(task, &file)?;
+    Ok(file)
+}
+
 fn range(buf: Ptr, count: Len) -> [GuestRange; 1] {
     [GuestRange { addr: buf.0, len: usize::try_from(count.0).unwrap_or(user::MAX_IO).min(user::MAX_IO) }]
 }
 
 pub(crate) fn read<P: Cpu>(task: &mut Task<P>, fd: Fd, buf: Ptr, count: Len) -> Result<usize> {
-    file(task, fd)?.read(&mut IoDst::guest(&range(buf, count))?)
+    let file = file_to_read(task, fd)?;
+    file.read(&mut IoDst::guest(&range(buf, count))?)
 }
 
 /// Writes; a pipe without readers also sends the signal.
@@ -55,7 +71,7 @@ pub(super) fn send<P: Cpu>(task: &Task<P>, result: Result<usize>) -> Result<usiz
 }
 
 pub(crate) fn write<P: Cpu>(task: &mut Task<P>, fd: Fd, buf: Ptr, count: Len) -> Result<usize> {
-    let written = file(task, fd)?.write(&mut IoSrc::guest(&range(buf, count))?);
+    let written = file_to_write(task, fd)?.write(&mut IoSrc::guest(&range(buf, count))?);
     send(task, written)
 }
 
@@ -98,12 +114,12 @@ pub(super) fn ranges<P: Cpu>(iov: Ptr, count: Len) -> Result<Vec<GuestRange>> {
 }
 
 pub(crate) fn readv<P: Cpu>(task: &mut Task<P>, fd: Fd, iov: Ptr, iovcnt: Len) -> Result<usize> {
-    let file = file(task, fd)?;
+    let file = file_to_read(task, fd)?;
     file.read(&mut IoDst::guest(&ranges::<P>(iov, iovcnt)?)?)
 }
 
 pub(crate) fn writev<P: Cpu>(task: &mut Task<P>, fd: Fd, iov: Ptr, iovcnt: Len) -> Result<usize> {
-    let file = file(task, fd)?;
+    let file = file_to_write(task, fd)?;
     let written = file.write(&mut IoSrc::guest(&ranges::<P>(iov, iovcnt)?)?);
     send(task, written)
 }
@@ -277,6 +293,9 @@ pub(crate) fn openat2<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, how: P
 fn opened<P: Cpu>(task: &Task<P>, file: Arc<File<P>>, flags: OFlags) -> Result<u32> {
     if flags.contains(OFlags::TRUNC) {
         forget_pages(task, file.place(), 0);
+    }
+    if let Some(terminal) = Some(&file).filter(|file| file.has_jobs()).and_then(|file| TerminalFile::of(file)) {
+        task.process().opened_terminal(terminal.pair(), flags);
     }
     install(task, file, descriptor_flags(flags), Number(0))
 }

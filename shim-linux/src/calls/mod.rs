@@ -36,6 +36,7 @@ pub(crate) mod socket;
 pub(crate) mod splice;
 pub(crate) mod stat;
 pub(crate) mod task;
+pub(crate) mod terminal;
 pub(crate) mod time;
 pub(crate) mod timer;
 pub(crate) mod transfer;

@@ -1,6 +1,7 @@
 //! Moving bytes through pipes without a copy through the program: splice(2), tee(2), vmsplice(2).
 
 use super::files::{file, ranges, send};
+use super::terminal;
 use super::transfer::{check_readable, check_writable, given_offset, move_on};
 use crate::args::{Fd, Flags, Len, Ptr};
 use crate::signal::Cpu;
@@ -66,6 +67,7 @@ pub(crate) fn splice<P: Cpu>(
             if place.is_some() && !to.ops().seekable() {
                 return Err(errno!(INVAL, "it has no offsets"));
             }
+            terminal::before_write(task, &to)?;
             let mut at = place;
             let poured = source.pour(most, blocking(flags, &[&from]), |bytes| {
                 let mut bytes = IoSrc::kernel(bytes);
@@ -80,6 +82,7 @@ pub(crate) fn splice<P: Cpu>(
             if from.place().is_dir() || (start.is_some() && !from.ops().seekable()) {
                 return Err(errno!(INVAL, "it has no offsets"));
             }
+            terminal::before_read(task, &from)?;
             let mut at = start;
             let filled = target.fill(most, blocking(flags, &[&to]), |room| {
                 let mut room = IoDst::kernel(room);

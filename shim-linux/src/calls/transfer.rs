@@ -3,7 +3,7 @@
 
 use super::attributes::forget_pages;
 use super::files::{at, file, open_file, ranges, send};
-use super::{put, take};
+use super::{put, take, terminal};
 use crate::args::{Fd, Flags, Int, Len, Offset, Ptr, Word};
 use crate::signal::Cpu;
 use crate::task::Task;
@@ -45,7 +45,10 @@ pub(crate) fn preadv2<P: Cpu>(
     let mut dst = IoDst::guest(&ranges)?;
     match offset {
         Some(offset) => file.read_at(offset, &mut dst),
-        None => file.read(&mut dst),
+        None => {
+            terminal::before_read(task, &file)?;
+            file.read(&mut dst)
+        }
     }
 }
 
@@ -67,7 +70,10 @@ pub(crate) fn pwritev2<P: Cpu>(
     let mut src = IoSrc::guest(&ranges)?;
     let written = match offset {
         Some(offset) => file.write_at(offset, &mut src),
-        None => file.write(&mut src),
+        None => {
+            terminal::before_write(task, &file)?;
+            file.write(&mut src)
+        }
     };
     send(task, written)
 }
@@ -138,6 +144,7 @@ pub(crate) fn sendfile<P: Cpu>(task: &mut Task<P>, out: Fd, input: Fd, offset: P
         return Err(errno!(SPIPE));
     }
     let to = file(task, out)?;
+    terminal::before_write(task, &to)?;
     check_writable(&to)?;
     if !from.ops().seekable() || to.flags().contains(OFlags::APPEND) {
         return Err(errno!(INVAL, "not from a stream, and not to the end of a file"));

@@ -4,7 +4,8 @@
 //! Sources: null(4), random(4), tty(4), fd(4); Linux Documentation/admin-guide/devices.txt.
 
 use crate::signal::Cpu;
-use alloc::sync::Arc;
+use crate::task::Sandbox;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
@@ -15,15 +16,17 @@ use litebox_core::fs::host::HostFile;
 use litebox_core::fs::inode::{Inode, InodeRef, OpsRef};
 use litebox_core::fs::proc::{LinkTarget, ProcId, ProcLink};
 use litebox_core::fs::pseudo::{FixedDir, made_up_attr};
-use litebox_core::fs::types::{Attr, DeviceId, FileKind, Gid, InodeId, Mode, OFlags, Uid};
+use litebox_core::fs::types::{Attr, Credentials, DeviceId, FileKind, Gid, InodeId, Mode, OFlags, Uid};
 use litebox_core::platform::Platform;
 use litebox_core::sync::Mutex;
-use litebox_core::tty::devpts::Terminals;
 
 /// The device that /dev itself is on.
 pub(super) const DEVICE: DeviceId = DeviceId { major: 0, minor: 5 };
 /// Inode of the terminal, under whatever name.
 pub(super) const TERMINAL: InodeId = InodeId { device: DEVICE, number: 3 };
+
+/// The first process, which leads the first session.
+const FIRST: u32 = 1;
 
 /// Minor numbers of the memory devices, whose major number is 1.
 const fn minor(device: Device) -> u32 {
@@ -41,7 +44,7 @@ const LINKS: [(&str, &str); 4] =
     [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
 
 /// The directory.
-pub(super) fn root<P: Cpu>(terminal: &Arc<Terminal<P>>, terminals: &Arc<Terminals<P>>) -> InodeRef<P> {
+pub(super) fn root<P: Cpu>(terminal: &Arc<Terminal<P>>, sandbox: &Arc<Sandbox<P>>) -> InodeRef<P> {
     let mut entries: Vec<(&'static str, InodeRef<P>)> = Vec::new();
     let inode = |number| InodeId { device: DEVICE, number };
     for (name, device) in Device::ALL {
@@ -53,9 +56,9 @@ pub(super) fn root<P: Cpu>(terminal: &Arc<Terminal<P>>, terminals: &Arc<Terminal
         let id = ProcId { id: inode(number), mode: all, uid: Uid(0), gid: Gid(0) };
         entries.push((name, ProcLink::inode(id, move |_| Ok(LinkTarget::Path(target.as_bytes().to_vec())))));
     }
-    entries.push(("tty", Arc::new(Tty { terminal: Arc::clone(terminal) })));
+    entries.push(("tty", Arc::new(Tty { terminal: Arc::clone(terminal), sandbox: Arc::downgrade(sandbox) })));
     let all = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH;
-    entries.push(("ptmx", terminals.multiplexer(inode(4), all)));
+    entries.push(("ptmx", sandbox.shared().terminals().multiplexer(inode(4), all)));
     entries.push(("pts", FixedDir::new(inode(5), [])));
     entries.push(("shm", FixedDir::new(inode(2), [])));
     FixedDir::new(inode(1), entries)
@@ -81,18 +84,19 @@ impl<P: Platform> Terminal<P> {
     }
 }
 
-/// `/dev/tty`.
-struct Tty<P: Platform> {
+/// `/dev/tty`: the controlling terminal of whoever opens it.
+struct Tty<P: Cpu> {
     terminal: Arc<Terminal<P>>,
+    sandbox: Weak<Sandbox<P>>,
 }
 
-impl<P: Platform> fmt::Debug for Tty<P> {
+impl<P: Cpu> fmt::Debug for Tty<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tty").finish_non_exhaustive()
     }
 }
 
-impl<P: Platform> Inode<P> for Tty<P> {
+impl<P: Cpu> Inode<P> for Tty<P> {
     fn id(&self) -> InodeId {
         TERMINAL
     }
@@ -118,8 +122,19 @@ impl<P: Platform> Inode<P> for Tty<P> {
         self
     }
 
-    fn open(self: Arc<Self>, flags: OFlags) -> Result<OpsRef<P>> {
-        let file = self.terminal.get().ok_or(errno!(NXIO, "no terminal"))?;
+    fn open(self: Arc<Self>, _flags: OFlags) -> Result<OpsRef<P>> {
+        Err(errno!(NXIO, "whose terminal?"))
+    }
+
+    fn open_as(self: Arc<Self>, flags: OFlags, who: &Credentials) -> Result<OpsRef<P>> {
+        let process = self.sandbox.upgrade().and_then(|sandbox| sandbox.process(who.asker.process));
+        let process = process.ok_or(errno!(NXIO, "no process"))?;
+        if let Some(pair) = process.terminal() {
+            return Ok(pair.open_slave(who.privileged)?);
+        }
+        // A terminal of the host is that of the first session.
+        let is_first = process.with(|state| state.session) == FIRST;
+        let file = self.terminal.get().filter(|_| is_first).ok_or(errno!(NXIO, "no terminal"))?;
         Ok(Arc::clone(HostStream::open(file, TERMINAL, b"/dev/tty", flags).ops()))
     }
 }

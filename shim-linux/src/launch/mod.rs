@@ -22,18 +22,21 @@ use dev::Terminal;
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::{Errno, Result};
+use litebox_core::fs::dentry::Dentry;
 use litebox_core::fs::devices::HostStream;
 use litebox_core::fs::fd_table::{Fd, FdFlags};
 use litebox_core::fs::file::File;
 use litebox_core::fs::host::{HostDir, HostFile};
 use litebox_core::fs::hostdir::{self, HostAccess};
-use litebox_core::fs::inode::{InodeRef, Special};
+use litebox_core::fs::inode::{Apply, InodeRef, Special, WindowSize};
 use litebox_core::fs::memory::MemoryFs;
 use litebox_core::fs::mount::{MountFlags, MountNamespace, NewMount};
 use litebox_core::fs::overlay;
 use litebox_core::fs::path::{At, FsContext, Resolve};
-use litebox_core::fs::types::{Access, Credentials, DeviceId, FileKind, Gid, InodeId, Mode, NewNode, Uid};
+use litebox_core::fs::types::{Access, Credentials, DeviceId, FileKind, Gid, InodeId, Mode, NewNode, OFlags, Uid};
 use litebox_core::quota::Quota;
+use litebox_core::tty::pair::TerminalFile;
+use litebox_core::tty::settings::Settings;
 
 /// A sandbox that is being described.
 pub struct Builder<P: Cpu> {
@@ -43,6 +46,8 @@ pub struct Builder<P: Cpu> {
     ids: Ids,
     files: BTreeMap<u32, Given<P>>,
     terminal: Arc<Terminal<P>>,
+    /// A terminal of the sandbox's own.
+    own_terminal: Option<Arc<TerminalFile<P>>>,
     /// Numbers of the sandbox's own for the devices of the host's files.
     host_devices: BTreeMap<DeviceId, DeviceId>,
     last_device: u32,
@@ -50,7 +55,8 @@ pub struct Builder<P: Cpu> {
 
 /// A descriptor of the first process.
 struct Given<P: Cpu> {
-    host: Arc<dyn HostFile<P>>,
+    /// What it is of the host's.
+    host: Option<Arc<dyn HostFile<P>>>,
     file: Arc<File<P>>,
 }
 
@@ -80,6 +86,7 @@ impl<P: Cpu> Builder<P> {
             ids: Ids::default(),
             files: BTreeMap::new(),
             terminal: Arc::default(),
+            own_terminal: None,
             host_devices: BTreeMap::new(),
             last_device: dev::DEVICE.minor,
         })
@@ -146,7 +153,7 @@ impl<P: Cpu> Builder<P> {
     /// Those of [`Builder::mount_host_dir`].
     pub fn mount_dev(&mut self, at: &[u8], read_only: bool) -> Result<()> {
         let terminals = self.sandbox.shared().terminals();
-        let (root, pts) = (dev::root(&self.terminal, terminals), terminals.root());
+        let (root, pts) = (dev::root(&self.terminal, &self.sandbox), terminals.root());
         self.mount(at, root, ("devtmpfs", "dev"), flags(read_only))?;
         let mut at_pts = at.to_vec();
         at_pts.extend_from_slice(b"/pts");
@@ -166,13 +173,41 @@ impl<P: Cpu> Builder<P> {
         if number >= raw::INR_OPEN_CUR {
             return Err(errno!(BADF, "above the limit of descriptors"));
         }
-        let same = |given: &&Given<P>| file.description().is_some() && given.host.description() == file.description();
+        let description = |given: &Given<P>| given.host.as_ref().and_then(|host| host.description());
+        let same = |given: &&Given<P>| file.description().is_some() && description(given) == file.description();
         let open = match self.files.values().find(same) {
             Some(given) => Arc::clone(&given.file),
             None => self.open(&file)?,
         };
-        self.files.insert(number, Given { file: open, host: file });
+        self.files.insert(number, Given { file: open, host: Some(file) });
         Ok(())
+    }
+
+    /// Gives the sandbox a terminal of its own, which the first process has as the descriptors that are bits of `descriptors`, and
+    /// as its controlling terminal. Its master, which is returned, is for the launcher.
+    ///
+    /// # Errors
+    /// `BUSY`: it has one. `NOMEM`.
+    pub fn give_terminal(&mut self, descriptors: u32, settings: Settings, size: WindowSize) -> Result<Arc<TerminalFile<P>>> {
+        if self.own_terminal.is_some() {
+            return Err(errno!(BUSY, "it has a terminal"));
+        }
+        let terminals = self.sandbox.shared().terminals();
+        let [uid, ..] = self.ids.users;
+        let master = terminals.open_master(Uid(uid))?;
+        let pair = master.pair();
+        pair.set_locked(false);
+        pair.set(settings, Apply::Now);
+        pair.resize(size);
+        let slave = pair.open_slave(true)?;
+        let label = format!("/dev/pts/{}", pair.number());
+        let place = Dentry::detached(terminals.node(pair), label.as_bytes());
+        let file = File::new(place, Arc::<TerminalFile<P>>::clone(&slave), OFlags::READ | OFlags::WRITE);
+        for number in (0..u32::BITS).filter(|number| descriptors & 1 << number != 0) {
+            self.files.insert(number, Given { host: None, file: Arc::clone(&file) });
+        }
+        self.own_terminal = Some(slave);
+        Ok(master)
     }
 
     /// Loads `program`, absolute or from `cwd`, as the first process. Strings hold no NUL.
@@ -207,8 +242,13 @@ impl<P: Cpu> Builder<P> {
         for (number, given) in &self.files {
             files.insert(Arc::clone(&given.file), FdFlags::empty(), Fd(*number), raw::INR_OPEN_CUR)?;
         }
-        let terminal = self.files.range(..3).map(|(_, given)| &given.host).find(|host| host.window_size().is_ok());
-        self.terminal.set(terminal.cloned());
+        let mut hosts = self.files.range(..3).filter_map(|(_, given)| given.host.as_ref());
+        self.terminal.set(hosts.find(|host| host.window_size().is_ok()).cloned());
+        if let Some(terminal) = &self.own_terminal {
+            let [_, owner, _] = ids.users;
+            terminal.pair().set_owner(Uid(owner));
+            process.opened_terminal(terminal.pair(), OFlags::READ);
+        }
         process.change_fs(|fs| *fs = request.fs.clone());
         process.with(|state| state.dumpable = prepared.dumpable);
         process.running().set(prepared.exec);

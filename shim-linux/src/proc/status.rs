@@ -7,7 +7,7 @@ use super::Who;
 use super::maps::{Sizes, sizes};
 use super::system::ticks;
 use super::text::{Text, line};
-use crate::calls::prctl;
+use crate::calls::{prctl, terminal};
 use crate::processors::{List, Mask};
 use crate::signal::{Cpu, Handler, SigSet, Signal};
 use crate::task::{Condition, Process};
@@ -130,12 +130,14 @@ pub(super) fn stat<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
     let mut text = Text::default();
     text.put(format_args!("{} (", who.tid.unwrap_or(who.pid)))?;
     text.bytes(trimmed(&name(who)?))?;
-    // Terminal, flags, faults and processor time of itself and its children.
-    text.put(format_args!(
-        ") {} {} {group} {session} 0 -1 4194304 0 0 0 0 0 0 0 0",
-        condition(who, &process).0,
-        process.parent()
-    ))?;
+    // 0 and -1 are no terminal, and nobody in its foreground.
+    let (device, foreground) = process.terminal().map_or((0, -1), |pair| {
+        let group = pair.control().group.unwrap_or(0);
+        (terminal::device_number(terminal::device(&pair)), i32::try_from(group).unwrap_or(0))
+    });
+    let (letter, parent) = (condition(who, &process).0, process.parent());
+    // Flags, faults and processor time of itself and its children.
+    text.put(format_args!(") {letter} {parent} {group} {session} {device} {foreground} 4194304 0 0 0 0 0 0 0 0"))?;
     text.put(format_args!(
         " {} {nice} {} 0 {started} {} {} {rss_limit}",
         i16::from(nice).saturating_add(20),

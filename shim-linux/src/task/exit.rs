@@ -181,6 +181,7 @@ impl<P: Cpu> Process<P> {
         let files = self.files.lock().take();
         drop(files);
         self.sandbox().shared().semaphores().end(self.pid());
+        self.disassociate(true);
         let sandbox = Arc::clone(self.sandbox());
         let mut tree = sandbox.tree.lock();
         if let Some(node) = tree.nodes.get_mut(&self.pid()) {

@@ -9,6 +9,7 @@
 
 mod exec;
 mod exit;
+mod jobs;
 mod pidfd;
 mod post;
 mod process;
@@ -22,6 +23,7 @@ mod thread;
 mod tree;
 mod wait;
 
+pub(crate) use jobs::Take;
 pub(crate) use pidfd::PidFd;
 pub use process::{Condition, Ids, LIMITS, Limit, Process, ProcessState};
 pub use ptrace::Watch;

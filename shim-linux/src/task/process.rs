@@ -1,5 +1,6 @@
 //! A process: what its tasks have in common, and what others see of it.
 
+use super::jobs::Terminal;
 use super::sandbox::Sandbox;
 use super::thread::{End, TaskShared};
 use crate::exec::Running;
@@ -18,6 +19,7 @@ use litebox_core::fs::poll::PollSource;
 use litebox_core::fs::types::{Asker, Credentials, Gid, Uid};
 use litebox_core::quota::Charge;
 use litebox_core::sync::{Mutex, WaitQueue};
+use litebox_core::tty::pair::Pair;
 
 /// How many kinds of resource limit there are.
 pub const LIMITS: usize = 16;
@@ -177,6 +179,7 @@ pub struct Process<P: Cpu> {
     /// Whether tasks must look at `group`; written under its lock.
     look: AtomicBool,
     pub(super) tasks: Mutex<P, Vec<Arc<TaskShared<P>>>>,
+    pub(super) terminal: Mutex<P, Terminal<P>>,
     children_changed: WaitQueue<P>,
     signalled: PollSource<P>,
     ended: PollSource<P>,
@@ -198,6 +201,7 @@ pub(super) struct Origins<P: Cpu> {
     pub(super) files: Arc<FdTable<P>>,
     pub(super) fs: FsShared<P>,
     pub(super) running: Running<P>,
+    pub(super) terminal: Option<Arc<Pair<P>>>,
     pub(super) charge: Charge,
 }
 
@@ -218,6 +222,7 @@ impl<P: Cpu> Process<P> {
             files: FdTable::with_locks(sandbox.quota(), sandbox.shared().locks()),
             fs: Arc::new(Mutex::<P, _>::new(fs)),
             running: Running::new(None),
+            terminal: None,
             charge,
         };
         Ok(Self::from_origins(sandbox, origins))
@@ -242,6 +247,7 @@ impl<P: Cpu> Process<P> {
             group: Mutex::<P, _>::new(Group::default()),
             look: AtomicBool::new(false),
             tasks: Mutex::<P, _>::new(Vec::new()),
+            terminal: Mutex::<P, _>::new(Terminal::new(origins.terminal)),
             children_changed: WaitQueue::new(),
             signalled: PollSource::default(),
             ended: PollSource::default(),

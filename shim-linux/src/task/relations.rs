@@ -55,6 +55,7 @@ impl<P: Cpu> Process<P> {
             return Err(errno!(PERM, "it leads a group"));
         }
         self.with(|state| (state.group, state.session) = (self.pid(), self.pid()));
+        self.forget_terminal();
         Ok(self.pid())
     }
 }

@@ -4,7 +4,7 @@ use super::process::Process;
 use super::tree::Tree;
 use crate::machine::Machine;
 use crate::shared::Shared;
-use crate::signal::{Cpu, Info, Origin, Signal};
+use crate::signal::Cpu;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
@@ -14,7 +14,7 @@ use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::quota::Quota;
 use litebox_core::sync::{Futexes, Mutex};
-use litebox_core::tty::{Jobs, TerminalSignal};
+use litebox_core::tty::Jobs;
 
 /// One sandbox: processes that see each other.
 pub struct Sandbox<P: Cpu> {
@@ -142,42 +142,5 @@ impl<P: Cpu> Sandbox<P> {
     /// The last id that was given to a task.
     pub fn last_id(&self) -> u32 {
         self.tree.lock().last_id()
-    }
-}
-
-impl<P: Cpu> Sandbox<P> {
-    /// Sends signals of a terminal's to a group.
-    fn signal_group(&self, group: u32, signals: &[Signal]) {
-        let tree = self.tree.lock();
-        for node in tree.nodes.values().filter(|node| node.process.with(|state| state.group) == group) {
-            for signal in signals {
-                // Standard signals never find the queue full.
-                let _ = node.process.send(Info::new(*signal, Info::SI_KERNEL, Origin::None));
-            }
-        }
-    }
-}
-
-impl<P: Cpu> Jobs for Sandbox<P> {
-    fn signal(&self, group: u32, signal: TerminalSignal) {
-        let signal = match signal {
-            TerminalSignal::Interrupt => Signal::INT,
-            TerminalSignal::Quit => Signal::QUIT,
-            TerminalSignal::Suspend => Signal::TSTP,
-            TerminalSignal::Resized => Signal::WINCH,
-        };
-        self.signal_group(group, &[signal]);
-    }
-
-    /// The leader learns of it, and the foreground. Linux: `tty_signal_session_leader`.
-    fn hung_up(&self, session: u32, group: Option<u32>) {
-        if let Some(leader) = self.process(session) {
-            for signal in [Signal::HUP, Signal::CONT] {
-                let _ = leader.send(Info::new(signal, Info::SI_KERNEL, Origin::None));
-            }
-        }
-        if let Some(group) = group.filter(|group| *group != session) {
-            self.signal_group(group, &[Signal::HUP, Signal::CONT]);
-        }
     }
 }

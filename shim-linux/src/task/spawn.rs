@@ -221,6 +221,7 @@ impl<P: Cpu> Task<P> {
                 files: Arc::clone(&files),
                 fs: Arc::clone(&fs),
                 running: Running::new(self.process.running().get().map(|exec| Arc::new(exec.forked(&mm)))),
+                terminal: self.process.terminal(),
                 charge: Process::charge(&sandbox)?,
             };
             let process = Process::from_origins(&sandbox, origins);

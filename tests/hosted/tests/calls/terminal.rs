@@ -110,7 +110,7 @@ fn pair(guest: &mut Guest) -> (u64, u64) {
     let sandbox = Arc::clone(guest.task.sandbox());
     let jobs: std::sync::Weak<dyn litebox_core::tty::Jobs> = Arc::<Sandbox<Hosted>>::downgrade(&sandbox);
     let terminals = Terminals::<Hosted>::new(sandbox.quota(), device, jobs);
-    let master = terminals.open_master().unwrap();
+    let master = terminals.open_master(Uid(0)).unwrap();
     master.pair().set_locked(false);
     let node = terminals.node(master.pair());
     let slave = Arc::clone(&node).open(OFlags::READ | OFlags::WRITE).unwrap();
