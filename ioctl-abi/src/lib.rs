@@ -22,6 +22,10 @@
 //! | `RUN` | yes | `EBUSY` | `EBUSY` | turns the calling thread into the guest; returns on failure only, and then nothing changed |
 //! | `WAIT` | `ESRCH` | blocks | at once | how it ended |
 //! | `KILL` | `ESRCH` | yes | `ESRCH` | a signal for its first process or for all |
+//! | `TERMINAL` | once, then a size | a size | a size | makes a terminal that the guest has as descriptors, or gives it a size |
+//!
+//! What is written to the device's descriptor is typed at that terminal, and what it shows is read from there: `ENXIO` without one.
+//! A read waits until there is something, and gives 0 once the sandbox has ended and all was read.
 //!
 //! All but `VERSION` give `EPERM` to a caller whose credentials are not those the device was opened with, and an unknown
 //! number gives `ENOTTY`.
@@ -51,12 +55,14 @@ pub mod wire;
 
 pub use number::Request;
 pub use request::{
-    Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Source, Target, UserBytes, Version, Wait, WaitFlags,
+    Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, NewTerminal, Source, Target, Terminal, TerminalSize,
+    UserBytes, Version, Wait, WaitFlags,
 };
 pub use run::{Run, RunText, Strings, guest_path};
 
-/// The version of this ABI. A launcher runs with any kernel side whose [`Version`] range holds it. 2 added [`Source::Overlay`].
-pub const VERSION: u32 = 2;
+/// The version of this ABI. A launcher runs with any kernel side whose [`Version`] range holds it. 2 added [`Source::Overlay`],
+/// 3 [`Terminal`].
+pub const VERSION: u32 = 3;
 /// The oldest version whose requests mean the same in this one.
 pub const OLDEST: u32 = 1;
 

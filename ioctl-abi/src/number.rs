@@ -35,11 +35,14 @@ pub enum Request {
     Wait = ioc::<wire::Wait>(READ | WRITE, 21),
     /// [`crate::Kill`].
     Kill = ioc::<wire::Kill>(WRITE, 22),
+    /// [`crate::Terminal`].
+    Terminal = ioc::<wire::Terminal>(WRITE, 23),
 }
 
 impl Request {
     /// Every request, in order.
-    pub const ALL: [Self; 7] = [Self::Version, Self::Configure, Self::Mount, Self::GiveFd, Self::Run, Self::Wait, Self::Kill];
+    pub const ALL: [Self; 8] =
+        [Self::Version, Self::Configure, Self::Mount, Self::GiveFd, Self::Run, Self::Wait, Self::Kill, Self::Terminal];
 
     /// The request with this number; `None` is for `ENOTTY`.
     #[must_use]
@@ -75,7 +78,7 @@ mod tests {
         let numbers = Request::ALL.map(Request::number);
         assert_eq!(
             numbers,
-            [0x8010_bd10, 0x4028_bd11, 0x4030_bd12, 0x4018_bd13, 0x4030_bd14, 0xc010_bd15, 0x4010_bd16],
+            [0x8010_bd10, 0x4028_bd11, 0x4030_bd12, 0x4018_bd13, 0x4030_bd14, 0xc010_bd15, 0x4010_bd16, 0x4038_bd17],
             "{numbers:#x?}"
         );
     }

@@ -368,6 +368,72 @@ impl Kill {
     }
 }
 
+/// A window's size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+    /// Width and height in pixels, or 0.
+    pub pixels: [u16; 2],
+}
+
+/// What a terminal begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewTerminal {
+    /// Bit `n`: it is the guest's descriptor `n`. Not 0.
+    pub descriptors: NonZeroU32,
+    /// Input, output, control and local modes; any bits are some, as in `tcsetattr(3)`.
+    pub modes: [u32; 4],
+    /// Special characters.
+    pub characters: [u8; 19],
+    /// The line discipline.
+    pub line: u8,
+}
+
+/// `TERMINAL`: makes the sandbox's terminal, or gives it another size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terminal {
+    /// The size.
+    pub size: TerminalSize,
+    /// A new terminal; `None`: the one that is there.
+    pub new: Option<NewTerminal>,
+}
+
+impl Terminal {
+    /// From a copy of the caller's bytes.
+    ///
+    /// # Errors
+    /// [`Bad::Size`], [`Bad::Reserved`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, Bad> {
+        let wire: wire::Terminal = exactly(bytes)?;
+        zero(&[wire.reserved.into(), wire.reserved2.into()])?;
+        let size = TerminalSize { rows: wire.rows, columns: wire.columns, pixels: [wire.width, wire.height] };
+        let wire::Terminal { modes, characters, line, .. } = wire;
+        let new = NonZeroU32::new(wire.descriptors).map(|descriptors| NewTerminal { descriptors, modes, characters, line });
+        if new.is_none() {
+            zero(&modes.map(u64::from))?;
+            zero(&characters.map(u64::from))?;
+            zero(&[line.into()])?;
+        }
+        Ok(Self { size, new })
+    }
+
+    /// To bytes.
+    #[must_use]
+    pub fn encode(self) -> wire::Terminal {
+        let TerminalSize { rows, columns, pixels: [width, height] } = self.size;
+        let size = wire::Terminal { rows, columns, width, height, ..wire::Terminal::default() };
+        match self.new {
+            None => size,
+            Some(NewTerminal { descriptors, modes, characters, line }) => {
+                wire::Terminal { descriptors: descriptors.get(), modes, characters, line, ..size }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,6 +488,11 @@ mod tests {
     };
     const KILL: Kill = Kill { signal: NonZeroU32::new(15).unwrap(), target: Target::All };
 
+    const TERMINAL: Terminal = Terminal {
+        size: TerminalSize { rows: 24, columns: 80, pixels: [1, 2] },
+        new: Some(NewTerminal { descriptors: NonZeroU32::new(7).unwrap(), modes: [1, 2, 3, 4], characters: [5; 19], line: 6 }),
+    };
+
     #[test]
     fn every_request_comes_back_as_it_went() {
         assert_eq!(Version::decode(Version::THIS.encode().as_bytes()), Ok(Version::THIS));
@@ -443,6 +514,9 @@ mod tests {
             let mount = Mount { source, ..MOUNT };
             assert_eq!(Mount::decode(mount.encode().as_bytes()), Ok(mount));
         }
+        assert_eq!(Terminal::decode(TERMINAL.encode().as_bytes()), Ok(TERMINAL));
+        let size = Terminal { new: None, ..TERMINAL };
+        assert_eq!(Terminal::decode(size.encode().as_bytes()), Ok(size));
         let give = GiveFd { host: HostObject(0), guest: 1023 };
         assert_eq!(GiveFd::decode(give.encode().as_bytes()), Ok(give));
         assert_eq!(Kill::decode(KILL.encode().as_bytes()), Ok(KILL));
@@ -462,6 +536,7 @@ mod tests {
         sizes(&GiveFd { host: HostObject(1), guest: 1 }.encode(), GiveFd::decode);
         sizes(&Wait { flags: WaitFlags::empty() }.encode(), Wait::decode);
         sizes(&KILL.encode(), Kill::decode);
+        sizes(&TERMINAL.encode(), Terminal::decode);
     }
 
     #[test]
@@ -471,6 +546,7 @@ mod tests {
         total(&GiveFd { host: HostObject(1), guest: 1 }.encode(), GiveFd::decode, GiveFd::encode);
         total(&Wait { flags: WaitFlags::empty() }.encode(), Wait::decode, Wait::encode);
         total(&KILL.encode(), Kill::decode, Kill::encode);
+        total(&TERMINAL.encode(), Terminal::decode, Terminal::encode);
     }
 
     #[test]
@@ -508,6 +584,16 @@ mod tests {
         assert_eq!(Wait::decode(wire::Wait { value: 1, ..wait }.as_bytes()).map(drop), refused);
         assert_eq!(Wait::decode(wire::Wait { reserved: 1, ..wait }.as_bytes()).map(drop), refused);
         assert_eq!(Kill::decode(wire::Kill { reserved: 1, ..KILL.encode() }.as_bytes()).map(drop), refused);
+        let size = Terminal { new: None, ..TERMINAL }.encode();
+        for wire in [
+            wire::Terminal { reserved: 1, ..size },
+            wire::Terminal { reserved2: 1, ..size },
+            wire::Terminal { line: 1, ..size },
+            wire::Terminal { modes: [0, 0, 0, 1], ..size },
+            wire::Terminal { characters: [1; 19], ..size },
+        ] {
+            assert_eq!(Terminal::decode(wire.as_bytes()).map(drop), refused);
+        }
     }
 
     #[test]

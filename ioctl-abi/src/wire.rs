@@ -104,6 +104,29 @@ wire! {
         /// Zero, both ways.
         reserved: u32,
     }
+    /// See [`crate::Terminal`].
+    Terminal, 56 {
+        /// Lines.
+        rows: u16,
+        /// Characters in a line.
+        columns: u16,
+        /// Width in pixels, or 0.
+        width: u16,
+        /// Height in pixels, or 0.
+        height: u16,
+        /// Bit `n`: descriptor `n` is the terminal. 0: it is there already, and gets this size.
+        descriptors: u32,
+        /// Zero.
+        reserved: u32,
+        /// Input, output, control and local modes, as Linux's `struct termios` has them; 0 for a new size alone.
+        modes: [u32; 4],
+        /// The same structure's special characters.
+        characters: [u8; 19],
+        /// Its line discipline.
+        line: u8,
+        /// Zero.
+        reserved2: u32,
+    }
     /// See [`crate::Kill`].
     Kill, 16 {
         /// Signal.

@@ -7,23 +7,32 @@
 use crate::host::{self, LinuxKernel};
 use crate::sandbox::{Phase, Sandbox};
 use crate::{start, sys};
-use kernel::fs::{File, LocalFile};
+use kernel::fs::{File, Kiocb, LocalFile};
+use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::miscdevice::{MiscDevice, MiscDeviceRegistration};
 use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
 use kernel::task::Kuid;
 use kernel::uaccess::UserSlice;
-use litebox_core::error::Error as CoreError;
+use litebox_core::error::{Errno, Error as CoreError};
+use litebox_core::fs::inode::{self, Blocking, FileOps, IoCx, WindowSize};
+use litebox_core::fs::io::{IoDst, IoSrc};
+use litebox_core::tty::settings::Settings;
 use litebox_ioctl_abi::wire::IntoBytes;
 use litebox_ioctl_abi::{
-    Bad, Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Request, Run, Source, Strings, Target, UserBytes,
-    Version, Wait, WaitFlags, guest_path,
+    Bad, Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, NewTerminal, Request, Run, Source, Strings, Target,
+    Terminal, TerminalSize, UserBytes, Version, Wait, WaitFlags, guest_path,
 };
 use litebox_shim_linux::launch::Builder;
 use litebox_shim_linux::signal::{Info, Origin, Signal};
 
 /// Bytes of the largest structure.
 const BYTES_MAX: usize = 64;
+
+/// Bytes of a terminal's that are read or written at once.
+const TRANSFER_MAX: usize = 16 * 1024;
+/// How a launcher transfers: it waits until it is interrupted.
+const WAITING: IoCx = IoCx { blocking: Blocking::Yes, strips: false };
 
 /// The device.
 pub(crate) struct Device;
@@ -38,6 +47,34 @@ impl MiscDevice for Device {
 
     fn release(sandbox: Arc<Sandbox>, _file: &File) {
         sandbox.end();
+    }
+
+    /// Reads what the guest's terminal shows.
+    fn read_iter(file: Kiocb<'_, Arc<Sandbox>>, to: &mut IovIterDest<'_>) -> Result<usize> {
+        check_owner(&file)?;
+        let terminal = file.file().terminal()?;
+        let mut bytes = KVVec::from_elem(0_u8, to.len().min(TRANSFER_MAX), GFP_KERNEL_ACCOUNT)?;
+        match terminal.read_at(0, &mut IoDst::kernel(&mut bytes), WAITING) {
+            Ok(count) => match to.copy_to_iter(bytes.get(..count).unwrap_or_default()) {
+                0 if count > 0 => Err(EFAULT),
+                copied => Ok(copied),
+            },
+            // The sandbox has ended.
+            Err(error) if error.is(Errno::IO) => Ok(0),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Types at the guest's terminal.
+    fn write_iter(file: Kiocb<'_, Arc<Sandbox>>, from: &mut IovIterSource<'_>) -> Result<usize> {
+        check_owner(&file)?;
+        let terminal = file.file().terminal()?;
+        let mut bytes = KVVec::from_elem(0_u8, from.len().min(TRANSFER_MAX), GFP_KERNEL_ACCOUNT)?;
+        let count = from.copy_from_iter(&mut bytes);
+        if count == 0 && !bytes.is_empty() {
+            return Err(EFAULT);
+        }
+        terminal.write_at(0, &mut IoSrc::kernel(bytes.get(..count).unwrap_or_default()), WAITING).map_err(failed)
     }
 
     fn ioctl(sandbox: ArcBorrow<'_, Sandbox>, file: &File, number: u32, argument: usize) -> Result<isize> {
@@ -64,10 +101,18 @@ impl MiscDevice for Device {
                 let answer = wait.answer(ended(&sandbox, wait.flags)?);
                 UserSlice::new(argument, request.size()).writer().write_slice(answer.as_bytes())?;
             }
+            Request::Terminal => terminal(&sandbox, Terminal::decode(bytes).map_err(refused)?)?,
             Request::Kill => kill(&sandbox, Kill::decode(bytes).map_err(refused)?)?,
         }
         Ok(0)
     }
+}
+
+/// Refuses a caller whose credentials are not those that the device was opened with.
+fn check_owner(file: &Kiocb<'_, Arc<Sandbox>>) -> Result {
+    // SAFETY: The open file that is read or written lives for the length of the call.
+    let file = unsafe { File::from_raw_file((*file.as_raw()).ki_filp) };
+    if file.cred().euid() == Kuid::current_euid() { Ok(()) } else { Err(EPERM) }
 }
 
 /// The kernel's error for bytes that are no request.
@@ -177,6 +222,21 @@ fn mount(sandbox: &Sandbox, device: &File, request: Mount) -> Result {
 fn give_fd(sandbox: &Sandbox, device: &File, request: GiveFd) -> Result {
     let file = host::file(descriptor(request.host, device)?)?;
     describe(sandbox, |builder| builder.give_fd(request.guest, file))
+}
+
+/// Gives the guest a terminal, or that another size.
+fn terminal(sandbox: &Sandbox, request: Terminal) -> Result {
+    let TerminalSize { rows, columns, pixels } = request.size;
+    let size = WindowSize { rows, columns, pixels };
+    let Some(NewTerminal { descriptors, modes, characters, line }) = request.new else {
+        sandbox.terminal()?.pair().resize(size);
+        return Ok(());
+    };
+    let settings = Settings::from(inode::Terminal { modes, line, characters });
+    describe(sandbox, |builder| {
+        sandbox.set_terminal(builder.give_terminal(descriptors.get(), settings, size)?);
+        Ok(())
+    })
 }
 
 /// Makes the calling process the first guest.

@@ -4,7 +4,7 @@
 //! Owns: the list of carriers, the [`Phase`]. Not here: processes and files of the guest (the shim), requests (`device`).
 //! Invariants: what is in the list has a live task (`carrier`); a phase goes forward, and back only from `Starting` when the program
 //! cannot be loaded; once `ended` is set no carrier begins.
-//! Locks: `state` (a mutex) before everything of the library OS; `members` is a spinlock, taken in the probes, and SIGKILL is
+//! Locks: `phase` (a mutex), and after it `terminal`, before everything of the library OS; `members` is a spinlock, taken in the probes, and SIGKILL is
 //! sent under it.
 
 use crate::carrier::Guest;
@@ -13,6 +13,7 @@ use crate::sys;
 use alloc::sync::Arc as Shared;
 use kernel::prelude::*;
 use kernel::sync::{Arc, CondVar, Mutex, SpinLock};
+use litebox_core::tty::pair::TerminalFile;
 use litebox_ioctl_abi::Ended;
 use litebox_shim_linux::launch::Builder;
 use litebox_shim_linux::task::Process;
@@ -55,6 +56,9 @@ pub(crate) struct Sandbox {
     /// Notified when the phase becomes [`Phase::Ended`], or goes back because a program could not be loaded.
     #[pin]
     pub(crate) over: CondVar,
+    /// The guest's terminal, as whoever holds the device has it: made once, before the program runs.
+    #[pin]
+    terminal: Mutex<Option<Shared<TerminalFile<LinuxKernel>>>>,
 }
 
 impl Sandbox {
@@ -68,9 +72,22 @@ impl Sandbox {
                 members <- kernel::new_spinlock!(Members { ended: false, guests: KVec::new() }, "litebox_members"),
                 phase <- kernel::new_mutex!(Phase::New, "litebox_phase"),
                 over <- kernel::new_condvar!("litebox_over"),
+                terminal <- kernel::new_mutex!(None, "litebox_terminal"),
             }),
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    /// The master of the guest's terminal.
+    ///
+    /// # Errors
+    /// ENXIO: it has none.
+    pub(crate) fn terminal(&self) -> Result<Shared<TerminalFile<LinuxKernel>>> {
+        self.terminal.lock().clone().ok_or(ENXIO)
+    }
+
+    pub(crate) fn set_terminal(&self, master: Shared<TerminalFile<LinuxKernel>>) {
+        *self.terminal.lock() = Some(master);
     }
 
     /// Puts a guest into the list.
@@ -119,6 +136,9 @@ impl Sandbox {
             core::mem::replace(&mut *phase, Phase::Ended(ended))
         };
         self.over.notify_all();
+        if let Ok(terminal) = self.terminal() {
+            terminal.pair().end();
+        }
         // May close files, so without the lock.
         drop(before);
     }

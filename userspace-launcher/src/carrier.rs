@@ -245,6 +245,7 @@ mod tests {
             memory: None,
             cwd: Cwd::Inherited("/".into()),
             trace: false,
+            terminal: false,
             program: vec!["prog".into()],
             variables: crate::cli::Variables::default(),
             environment: Vec::new(),

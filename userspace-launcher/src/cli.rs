@@ -56,6 +56,9 @@ struct Cli {
     /// Write each system call of the program to standard error
     #[arg(long)]
     trace: bool,
+    /// Give the program a terminal of its own even if standard input or output is none
+    #[arg(long)]
+    tty: bool,
     /// The program, looked up in PATH inside the sandbox, and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
@@ -165,6 +168,8 @@ pub(crate) struct Plan {
     pub(crate) cwd: Cwd,
     /// Whether system calls are traced.
     pub(crate) trace: bool,
+    /// Whether the program has a terminal even if the launcher has none.
+    pub(crate) terminal: bool,
     /// The program's name as given, and its arguments.
     pub(crate) program: Vec<OsString>,
     /// What is changed in the environment.
@@ -235,8 +240,8 @@ impl Plan {
         let set = cli.setenv.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
         let variables = Variables { clear: cli.clearenv, unset: cli.unsetenv, set };
         variables.check()?;
-        let (memory, trace, program) = (cli.mem, cli.trace, cli.program);
-        Ok(Self { places, memory, cwd, trace, program, variables, environment: Vec::new() })
+        let (memory, trace, terminal, program) = (cli.mem, cli.trace, cli.tty, cli.program);
+        Ok(Self { places, memory, cwd, trace, terminal, program, variables, environment: Vec::new() })
     }
 }
 

@@ -4,8 +4,8 @@ use crate::cli::{Place, Show};
 use crate::raw;
 use crate::report::Failure;
 use litebox_ioctl_abi::{
-    Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Request, Source, Target, UserBytes, VERSION, Version, Wait,
-    WaitFlags, wire,
+    Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Request, Source, Target, Terminal, UserBytes, VERSION,
+    Version, Wait, WaitFlags, wire,
 };
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -110,6 +110,22 @@ impl Sandbox {
         let give = GiveFd { host: HostObject(fd.into()), guest: fd };
         self.ask(Request::GiveFd, &mut give.encode())
             .map_err(|errno| Failure::new(format!("cannot give descriptor {fd} to the sandbox: {}", describe(errno))))
+    }
+
+    /// Gives the guest a terminal, or that another size.
+    pub(crate) fn terminal(&self, terminal: Terminal) -> Result<(), Failure> {
+        self.ask(Request::Terminal, &mut terminal.encode())
+            .map_err(|errno| Failure::new(format!("cannot give the sandbox a terminal: {}", describe(errno))))
+    }
+
+    /// Reads what the guest's terminal shows; 0 when the sandbox has ended and all was read.
+    pub(crate) fn shown(&self, bytes: &mut [u8]) -> Result<usize, Errno> {
+        rustix::io::retry_on_intr(|| rustix::io::read(&self.device, &mut *bytes))
+    }
+
+    /// Types at the guest's terminal; how much of it was taken.
+    pub(crate) fn type_bytes(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        rustix::io::retry_on_intr(|| rustix::io::write(&self.device, bytes))
     }
 
     /// Waits for the end; `None` if the sandbox never ran.

@@ -3,7 +3,7 @@
 //! Two processes: the *carrier* (child) is cleaned of everything the host knows about it and becomes the guest by `RUN`; the
 //! parent holds the device open, waits, and passes signals on. The parent's death is the sandbox's.
 //! Modules: `cli` (the command line), `device` (requests and what their errors mean), `pack` (strings for `RUN`), `carrier` (the
-//! child), `report` (messages and exit statuses), `raw` (the only unsafe code).
+//! child), `terminal` (the guest's terminal, shown in ours), `report` (messages and exit statuses), `raw` (the only unsafe code).
 //! Linux only so far; on Windows the same requests go through `DeviceIoControl`.
 #![deny(unsafe_code)]
 
@@ -14,16 +14,20 @@ mod pack;
 #[expect(unsafe_code, reason = "calls that no safe crate offers: fork, ioctl, rseq, signal actions")]
 mod raw;
 mod report;
+mod terminal;
 
 use crate::carrier::Carrier;
 use crate::cli::{Place, Plan, Show};
 use crate::device::Sandbox;
+use crate::raw::Forwarded;
 use crate::report::{Failure, Status};
+use crate::terminal::Wanted;
 use litebox_ioctl_abi::{Configure, Ended, HostObject, Target};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -41,15 +45,29 @@ fn launch(plan: &Plan) -> Result<Status, Failure> {
     for place in &plan.places {
         mount(&sandbox, place)?;
     }
+    let wanted = Wanted::find(plan.terminal);
+    if let Some(wanted) = &wanted {
+        wanted.make(&sandbox)?;
+    }
     // The runtime has opened /dev/null for each of the three that the caller left closed.
     for fd in 0..3 {
-        sandbox.give_fd(fd)?;
+        if wanted.as_ref().is_none_or(|wanted| wanted.descriptors.get() & 1 << fd == 0) {
+            sandbox.give_fd(fd)?;
+        }
     }
     let runs = pack::candidates(plan, sandbox.object())?;
 
-    // From here on signals wait for `forward`; the carrier has its own mask.
-    let signals = raw::ForwardedSignals::block();
+    // From here on signals wait for `pass_on`; the carrier has its own mask.
+    let signals = raw::ForwardedSignals::block(wanted.is_some());
+    let raw = wanted.map(Wanted::enter);
     let carrier = Carrier::start(&sandbox, &runs)?;
+    let sandbox = Arc::new(sandbox);
+    let shows = raw.as_ref().map(|_raw| {
+        let (types, shows) = (Arc::clone(&sandbox), Arc::clone(&sandbox));
+        // Nobody waits for this one: it may never come back from its read.
+        thread::spawn(move || terminal::type_all(&types));
+        thread::spawn(move || terminal::show(&shows))
+    });
     let outcome = thread::scope(|scope| {
         let waiter = scope.spawn(|| {
             let outcome = finish(plan, &sandbox, &carrier);
@@ -57,19 +75,46 @@ fn launch(plan: &Plan) -> Result<Status, Failure> {
             outcome
         });
         while let Some(signal) = signals.next() {
-            // From a terminal these three go to everything in the foreground; a supervisor means the first process.
-            let target = if matches!(signal.get(), 2 | 3 | 28) { Target::All } else { Target::First };
-            // One that comes before the child is a guest waits for it, a second at most.
-            for _ in 0..100 {
-                if sandbox.kill(signal, target) || signals.is_over() {
-                    break;
+            match (&raw, signal) {
+                (Some(raw), Forwarded::Stop) => {
+                    raw.restore();
+                    raw::stop();
+                    came_back(raw, &sandbox);
                 }
-                thread::sleep(Duration::from_millis(10));
+                (Some(raw), Forwarded::Continue) => came_back(raw, &sandbox),
+                (Some(_), Forwarded::Resized) => terminal::resize(&sandbox),
+                (_, signal) => pass_on(&sandbox, &signals, signal),
             }
         }
         waiter.join()
     });
-    outcome.unwrap_or_else(|_panic| Err(Failure::new("cannot wait for the sandbox").why("the waiting thread failed")))
+    let outcome =
+        outcome.unwrap_or_else(|_panic| Err(Failure::new("cannot wait for the sandbox").why("the waiting thread failed")));
+    if let (Ok(_), Some(shows)) = (&outcome, shows) {
+        // What it wrote last. A panic of that thread has said what there is to say.
+        let _ = shows.join();
+    }
+    outcome
+}
+
+/// After a stop the terminal may have another mode and another size.
+fn came_back(raw: &terminal::Raw, sandbox: &Sandbox) {
+    raw.resume();
+    terminal::resize(sandbox);
+}
+
+/// Sends a signal on to the guest.
+fn pass_on(sandbox: &Sandbox, signals: &raw::ForwardedSignals, signal: Forwarded) {
+    let signal = signal.number();
+    // From a terminal these three go to everything in the foreground; a supervisor means the first process.
+    let target = if matches!(signal.get(), 2 | 3 | 28) { Target::All } else { Target::First };
+    // One that comes before the child is a guest waits for it, a second at most.
+    for _ in 0..100 {
+        if sandbox.kill(signal, target) || signals.is_over() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Waits for the end: first for the child, which may never have become a guest, then for the sandbox's own word.

@@ -159,6 +159,7 @@ mod tests {
             memory: None,
             cwd: Cwd::Inherited("/home".into()),
             trace: false,
+            terminal: false,
             program: os(&["x"]),
             variables: crate::cli::Variables::default(),
             environment: vec![("PATH".into(), "/a:/b".into())],

@@ -22,6 +22,7 @@ impl Wire for wire::GiveFd {}
 impl Wire for wire::Run {}
 impl Wire for wire::Wait {}
 impl Wire for wire::Kill {}
+impl Wire for wire::Terminal {}
 
 /// -1 is an error, which errno names.
 fn check(result: c_long) -> Result<c_long, Errno> {
@@ -166,6 +167,49 @@ mod rseq {
 #[derive(Debug)]
 pub(crate) struct ForwardedSignals {
     over: AtomicBool,
+    /// Whether stops and their ends are waited for, too.
+    stops: bool,
+}
+
+/// A signal that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forwarded {
+    /// The terminal has another size.
+    Resized,
+    /// This process is to stop.
+    Stop,
+    /// It goes on after a stop.
+    Continue,
+    /// One for the guest.
+    Other(NonZeroU32),
+}
+
+impl Forwarded {
+    fn new(number: c_int) -> Option<Self> {
+        match number {
+            libc::SIGWINCH => Some(Self::Resized),
+            libc::SIGTSTP => Some(Self::Stop),
+            libc::SIGCONT => Some(Self::Continue),
+            number => NonZeroU32::new(number.cast_unsigned()).map(Self::Other),
+        }
+    }
+
+    /// Its number.
+    pub(crate) fn number(self) -> NonZeroU32 {
+        let known = match self {
+            Self::Other(number) => return number,
+            Self::Resized => libc::SIGWINCH,
+            Self::Stop => libc::SIGTSTP,
+            Self::Continue => libc::SIGCONT,
+        };
+        NonZeroU32::new(known.cast_unsigned()).unwrap_or(NonZeroU32::MIN)
+    }
+}
+
+/// Stops this process until somebody continues it.
+pub(crate) fn stop() {
+    // SAFETY: to ourselves; no memory is involved.
+    unsafe { libc::kill(rustix::process::getpid().as_raw_pid(), libc::SIGSTOP) };
 }
 
 impl ForwardedSignals {
@@ -173,11 +217,12 @@ impl ForwardedSignals {
         [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGALRM, libc::SIGTERM, libc::SIGWINCH];
 
     /// The set of them, and the one that says that all is over.
-    fn set() -> libc::sigset_t {
+    fn set(stops: bool) -> libc::sigset_t {
+        let stops = if stops { &[libc::SIGTSTP, libc::SIGCONT][..] } else { &[] };
         let mut set = MaybeUninit::uninit();
         // SAFETY: initialises the set, and cannot fail.
         unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-        for signal in Self::PASSED_ON.into_iter().chain([libc::SIGRTMIN()]) {
+        for signal in Self::PASSED_ON.into_iter().chain([libc::SIGRTMIN()]).chain(stops.iter().copied()) {
             // SAFETY: the set was initialised above; the number is valid.
             unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
         }
@@ -186,16 +231,16 @@ impl ForwardedSignals {
     }
 
     /// Blocks them in this thread and those it starts: call it while it is the only one.
-    pub(crate) fn block() -> Self {
-        let set = Self::set();
+    pub(crate) fn block(stops: bool) -> Self {
+        let set = Self::set(stops);
         // SAFETY: reads a valid set; the old one is not wanted.
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
-        Self { over: AtomicBool::new(false) }
+        Self { over: AtomicBool::new(false), stops }
     }
 
     /// Waits for the next one; `None` after [`ForwardedSignals::interrupt`].
-    pub(crate) fn next(&self) -> Option<NonZeroU32> {
-        let set = Self::set();
+    pub(crate) fn next(&self) -> Option<Forwarded> {
+        let set = Self::set(self.stops);
         loop {
             let mut signal = 0;
             // SAFETY: reads a valid set, whose signals are blocked in every thread (`block`), and writes one number.
@@ -203,8 +248,8 @@ impl ForwardedSignals {
             if self.over.load(Ordering::Acquire) {
                 return None;
             }
-            if Self::PASSED_ON.contains(&signal) {
-                return NonZeroU32::new(signal.cast_unsigned());
+            if signal != libc::SIGRTMIN() {
+                return Forwarded::new(signal);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, Result, bail};
-use litebox_vm_init::{Job, JobFile, Place};
+use litebox_vm_init::{Job, JobFile, Place, WindowSize};
 use serde::Deserialize;
 
 use crate::{paths, run};
@@ -59,6 +59,9 @@ struct Entry {
     /// Files in /mnt/case, by name.
     #[serde(default)]
     files: BTreeMap<String, String>,
+    /// Whether it runs on a terminal of 24 lines, where standard output and error are one.
+    #[serde(default)]
+    terminal: bool,
 }
 
 /// Known failures by case.
@@ -84,7 +87,7 @@ impl Case {
             env,
             place,
             launcher_options: Vec::new(),
-            terminal: None,
+            terminal: self.entry.terminal.then_some(WindowSize { rows: 24, columns: 80 }),
             timeout_ms: Some(1000 * self.entry.seconds.unwrap_or(DEFAULT_SECONDS) * u64::from(slowness)),
             files: files.collect(),
         }

@@ -26,6 +26,7 @@ const ANYBODY: &[Check] = &[
     ("a failed RUN changes nothing", failed_run),
     ("random structures", random_structures),
     ("state: new", state_new),
+    ("terminals", terminals),
     ("state: running", state_running),
     ("state: ended", state_ended),
     ("signals", signals),
@@ -100,6 +101,7 @@ fn good(request: Request) -> Outcome<(Sandbox, Vec<u8>)> {
         }
         Request::Wait => wire::Wait { flags: 1, ..wire::Wait::new_zeroed() }.as_bytes().to_vec(),
         Request::Kill => wire::Kill { signal: 15, ..wire::Kill::new_zeroed() }.as_bytes().to_vec(),
+        Request::Terminal => wire::Terminal { descriptors: 7, rows: 24, ..wire::Terminal::new_zeroed() }.as_bytes().to_vec(),
     };
     Ok((sandbox, bytes))
 }
@@ -235,6 +237,10 @@ fn bad_values() -> Outcome {
         (Request::Kill, word(offset_of!(wire::Kill, signal), u32::MAX), inval),
         (Request::Kill, word(offset_of!(wire::Kill, target), 2), inval),
         (Request::Kill, long(offset_of!(wire::Kill, reserved), 1), inval),
+        (Request::Terminal, word(offset_of!(wire::Terminal, reserved), 1), inval),
+        (Request::Terminal, word(offset_of!(wire::Terminal, reserved2), 1), inval),
+        // Without descriptors it is a size, for a terminal that is not there.
+        (Request::Terminal, word(offset_of!(wire::Terminal, descriptors), 0), libc::ENXIO),
     ];
     for (request, (offset, bytes), errno) in cases {
         spoiled(request, offset, &bytes, errno)?;
@@ -409,6 +415,22 @@ fn random_structures() -> Outcome {
         }
     }
     ensure(taken > 300 && refused > 300, || format!("{taken} taken, {refused} refused: the generator is one-sided"))
+}
+
+fn terminals() -> Outcome {
+    let (sandbox, bytes) = good(Request::Terminal)?;
+    let size = wire::Terminal { rows: 1, ..wire::Terminal::new_zeroed() };
+    let pages = Pages::new(1);
+    let transfer = |call, address| sys::transfer(call, sandbox.fd(), address, 1);
+    for call in [libc::SYS_read, libc::SYS_write] {
+        equal("a transfer without a terminal", transfer(call, pages.address(0)), Err(libc::ENXIO))?;
+    }
+    equal("a terminal", sandbox.ask(Request::Terminal, &bytes), Ok(()))?;
+    equal("a second one", sandbox.ask(Request::Terminal, &bytes), Err(libc::EBUSY))?;
+    equal("another size", sandbox.ask(Request::Terminal, size.as_bytes()), Ok(()))?;
+    // What is typed waits for whoever is to run.
+    equal("a write", transfer(libc::SYS_write, pages.address(0)), Ok(1))?;
+    equal("a write from nowhere", transfer(libc::SYS_write, pages.end()), Err(libc::EFAULT))
 }
 
 fn state_new() -> Outcome {

@@ -27,6 +27,12 @@ pub(crate) fn ioctl(fd: RawFd, number: u32, argument: usize) -> Result<c_int, Er
     check(result).map(|result| c_int::try_from(result).unwrap_or(0))
 }
 
+/// read(2) or write(2), by number, of memory at any address.
+pub(crate) fn transfer(call: c_long, fd: RawFd, address: usize, length: usize) -> Result<c_long, Errno> {
+    // SAFETY: as for `ioctl`.
+    check(unsafe { libc::syscall(call, fd, address, length) })
+}
+
 /// Forks. The child's code makes system calls only, allocates nothing, and ends by [`exit`], unless this process has one thread.
 pub(crate) fn fork() -> Result<Option<c_int>, Errno> {
     // SAFETY: the callers keep to the above.
