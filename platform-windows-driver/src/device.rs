@@ -286,6 +286,11 @@ fn mount(sandbox: &Sandbox, request: &Request) -> Result<usize, Status> {
             let size = size.map(core::num::NonZeroU64::get);
             describe(sandbox, |builder| builder.mount_memory(at, size, read_only))
         }
+        Source::Overlay { lower, size } => {
+            let dir = host::dir(request.handle(lower)?).map_err(failed)?;
+            let size = size.map(core::num::NonZeroU64::get);
+            describe(sandbox, |builder| builder.mount_overlay(at, dir, size, read_only))
+        }
         Source::Proc => describe(sandbox, |builder| builder.mount_proc(at, read_only)),
         Source::Dev => describe(sandbox, |builder| builder.mount_dev(at, read_only)),
     }

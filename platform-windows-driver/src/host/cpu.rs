@@ -72,6 +72,19 @@ impl Cpu for WindowsKernel {
         Err(errno!(FAULT, "a state that no processor takes"))
     }
 
+    fn read_fpu(image: &mut [u8]) {
+        let state = carrier::with_vcpu(trap::Vcpu::fpu).unwrap_or_else(|| initial(Self::fpu_bytes()));
+        for (to, from) in image.iter_mut().zip(state) {
+            *to = from;
+        }
+    }
+
+    fn write_fpu(image: &[u8]) {
+        if carrier::with_vcpu(|vcpu| vcpu.set_fpu(image)) != Some(true) {
+            Self::reset_fpu();
+        }
+    }
+
     fn reset_fpu() {
         carrier::with_vcpu(|vcpu| vcpu.set_fpu(&initial(Self::fpu_bytes())));
     }

@@ -4,7 +4,7 @@ use super::WindowsKernel;
 use crate::carrier;
 use crate::mm::frame::Frame;
 use crate::mm::space::{Space, in_page};
-use litebox_core::mm::{Access, AddressSpace, FaultOutcome, GuestAddr};
+use litebox_core::mm::{Access, AddressSpace, FaultOutcome, GuestAddr, PageRange};
 use litebox_core::platform::{Frames, Mapping, UserCopy};
 
 impl Frames for WindowsKernel {
@@ -19,8 +19,12 @@ impl Frames for WindowsKernel {
         Space::new()
     }
 
-    fn map(space: &Space, mappings: &[Mapping<'_, Frame>], replace: bool) -> bool {
-        space.map(mappings, replace)
+    fn fill<'a>(space: &Space, _range: PageRange, mappings: impl Iterator<Item = Mapping<'a, Frame>>) -> bool {
+        space.fill(mappings)
+    }
+
+    fn replace(space: &Space, mapping: &Mapping<'_, Frame>) -> bool {
+        space.replace(mapping)
     }
 
     fn unmap(space: &Space, start: GuestAddr, end: GuestAddr) {
@@ -70,6 +74,21 @@ impl UserCopy for WindowsKernel {
             }
             done += part.len();
             rest = after;
+        }
+        done
+    }
+
+    /// IRQL: `PASSIVE_LEVEL`.
+    fn frame_to_guest(dst: GuestAddr, frame: &Frame, offset: usize, len: usize) -> usize {
+        let Some(mm) = carrier::mm() else { return 0 };
+        let mut done = 0;
+        while done < len {
+            let Ok(at) = dst.plus(done as u64) else { break };
+            let part = in_page(at, len - done);
+            if !touch(&mm, at, Access::Write, |space| space.write_from(at, frame, offset + done, part)) {
+                break;
+            }
+            done += part;
         }
         done
     }

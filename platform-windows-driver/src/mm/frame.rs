@@ -72,6 +72,22 @@ pub(super) unsafe fn write(page: NonNull<u8>, offset: usize, src: &[u8]) -> usiz
     count
 }
 
+/// Copies from one page, at an offset, to another; returns bytes copied.
+///
+/// # Safety
+/// Both pages are alive.
+pub(super) unsafe fn copy(from: (NonNull<u8>, usize), to: (NonNull<u8>, usize), len: usize) -> usize {
+    let (from_at, to_at) = (from.1.min(SIZE), to.1.min(SIZE));
+    let count = len.min(SIZE - from_at).min(SIZE - to_at);
+    // SAFETY: Within the page (see the lines above).
+    let from = unsafe { from.0.add(from_at) };
+    // SAFETY: As above.
+    let to = unsafe { to.0.add(to_at) };
+    // SAFETY: Both pages are alive (contract); they may be the same, and the guest may write meanwhile.
+    unsafe { core::ptr::copy(from.as_ptr(), to.as_ptr(), count) };
+    count
+}
+
 impl platform::Frame for Frame {
     fn read(&self, offset: usize, dst: &mut [u8]) -> usize {
         // SAFETY: The handle keeps the page.

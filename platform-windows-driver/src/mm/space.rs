@@ -7,7 +7,7 @@
 use super::frame::{self, Frame, SIZE};
 use crate::host::WindowsKernel;
 use crate::trap::{Seed, Tables};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, btree_map};
 use core::fmt;
 use core::ptr::NonNull;
 use litebox_core::mm::{Access, GuestAddr, Prot};
@@ -28,6 +28,10 @@ unsafe impl Send for Entry {}
 unsafe impl Sync for Entry {}
 
 impl Entry {
+    fn of(mapping: &Mapping<'_, Frame>) -> Self {
+        Self { page: mapping.frame.page(), prot: mapping.prot }
+    }
+
     fn allows(self, access: Access) -> bool {
         match access {
             Access::Read => !self.prot.is_empty(),
@@ -60,20 +64,25 @@ impl Space {
         self.tables.seed()
     }
 
-    /// Fills absent entries, or all if `replace`. False if the engine has no memory.
-    pub(crate) fn map(&self, mappings: &[Mapping<'_, Frame>], replace: bool) -> bool {
+    /// Fills absent entries. False if the engine has no memory.
+    pub(crate) fn fill<'a>(&self, mappings: impl Iterator<Item = Mapping<'a, Frame>>) -> bool {
         let mut entries = self.entries.write();
-        let fresh = mappings.iter().filter_map(|mapping| {
-            let entry = Entry { page: mapping.frame.page(), prot: mapping.prot };
-            let at = mapping.addr.page();
-            if !replace && entries.contains_key(&at) {
-                return None;
+        let mut fresh = mappings.filter_map(|mapping| match entries.entry(mapping.addr.page()) {
+            btree_map::Entry::Occupied(_) => None,
+            btree_map::Entry::Vacant(vacant) => {
+                let Entry { page, prot } = *vacant.insert(Entry::of(&mapping));
+                Some((mapping.addr, page, prot))
             }
-            entries.insert(at, entry);
-            Some((mapping.addr, entry.page, entry.prot))
         });
-        let mut fresh = fresh;
         self.tables.map(&mut fresh)
+    }
+
+    /// Puts one entry where there is none or another one. False if the engine has no memory.
+    pub(crate) fn replace(&self, mapping: &Mapping<'_, Frame>) -> bool {
+        let mut entries = self.entries.write();
+        let entry = Entry::of(mapping);
+        entries.insert(mapping.addr.page(), entry);
+        self.tables.map(&mut core::iter::once((mapping.addr, entry.page, entry.prot)))
     }
 
     /// Removes the entries of a range; nobody in ring 3 can use one afterwards.
@@ -107,6 +116,14 @@ impl Space {
         let Some(entry) = entries.get(&addr.page()).filter(|entry| entry.allows(Access::Write)) else { return false };
         // SAFETY: As in `read`.
         unsafe { frame::write(entry.page, addr.offset_in_page(), src) == src.len() }
+    }
+
+    /// The same of `len` bytes of `frame` from `offset` on.
+    pub(crate) fn write_from(&self, addr: GuestAddr, frame: &Frame, offset: usize, len: usize) -> bool {
+        let entries = self.entries.read();
+        let Some(entry) = entries.get(&addr.page()).filter(|entry| entry.allows(Access::Write)) else { return false };
+        // SAFETY: An entry under the lock shows a page that is alive, and the handle keeps the other.
+        unsafe { frame::copy((frame.page(), offset), (entry.page, addr.offset_in_page()), len) == len }
     }
 }
 

@@ -200,4 +200,9 @@ unsafe extern "C" {
     fn memset(to: *mut c_void, byte: i32, bytes: usize) -> *mut c_void;
     #[expect(dead_code, reason = "the compiler's")]
     fn memcmp(one: *const c_void, other: *const c_void, bytes: usize) -> i32;
+
+    /// Called by functions with a frame above a page: three of the shim's, which an engine brings in.
+    #[cfg(feature = "wine-double")]
+    #[expect(dead_code, reason = "the compiler's")]
+    fn __chkstk();
 }

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 /// How to call it.
 pub(crate) const USAGE: &str =
     "usage: litebox-launch --root DIRECTORY [--cwd PATH] [--env NAME=VALUE]... -- PROGRAM [ARGUMENTS...]
-  --root DIRECTORY  a folder with the program's files, shown read-only as /
+  --root DIRECTORY  a folder with the program's files, shown as /; what the program changes is kept in memory
   --cwd PATH        the program's working directory, / unless given
   --env NAME=VALUE  a variable of the program's environment, which is empty but for PATH, HOME and these
 ";
