@@ -211,6 +211,8 @@ unsafe extern "system" fn on_request(_queue: Pointer, request: Pointer, _output:
         Code::Run => return run(sandbox, request),
         Code::Wait => return wait(&sandbox, request),
         Code::Kill => kill(&sandbox, &request),
+        // The launcher gives the console's handles; nobody relays here.
+        Code::Terminal => Err(Status::of_linux(Errno::OPNOTSUPP)),
     };
     request.finish(result);
 }
