@@ -14,7 +14,8 @@
 //! Locks: the sandbox's list, a spinlock, in the probes. The probes do not sleep; a guest is dropped in a task work.
 
 use crate::host::LinuxKernel;
-use crate::mm::space::Space;
+use crate::mm::space::{Kept, Space};
+use crate::rest::{self, Crew, Seat};
 use crate::sandbox::Sandbox;
 use crate::sys;
 use crate::trap::clone;
@@ -53,9 +54,16 @@ pub(crate) struct Guest {
     /// The clone under way, if any; set and cleared by the carrier itself.
     pub(crate) request: AtomicPtr<clone::Request>,
     sandbox: Arc<Sandbox>,
-    /// What the library OS knows of it; the carrier's own.
-    north: UnsafeCell<North>,
+    /// The guests of its host process.
+    crew: Arc<Crew>,
+    /// Whether it counts among those; under its sandbox's lock.
+    in_crew: AtomicBool,
+    /// What the library OS knows of it; the carrier's own, and none once the guest has ended.
+    north: UnsafeCell<Option<North>>,
+    /// Where the carrier is to rest, from the guest's end until it does; the carrier's own.
+    seat: UnsafeCell<Option<Arc<Seat>>>,
     farewell: UnsafeCell<sys::callback_head>,
+    rest_work: UnsafeCell<sys::callback_head>,
     kick_work: UnsafeCell<sys::callback_head>,
     /// What its page tables show; the carrier's own, and none once the guest has ended.
     ///
@@ -105,15 +113,19 @@ impl Guest {
     ///
     /// # Errors
     /// ENOMEM.
-    pub(crate) fn new(sandbox: Arc<Sandbox>, task: Task<LinuxKernel>) -> Result<Arc<Self>> {
+    pub(crate) fn new(sandbox: Arc<Sandbox>, crew: Arc<Crew>, task: Task<LinuxKernel>) -> Result<Arc<Self>> {
         let guest = Self {
             block: BLOCK,
             kicked: AtomicBool::new(false),
             task: AtomicPtr::new(ptr::null_mut()),
             request: AtomicPtr::new(ptr::null_mut()),
             sandbox,
+            crew,
+            in_crew: AtomicBool::new(false),
             mm: UnsafeCell::new(Some(task.mm().clone())),
-            north: UnsafeCell::new(North { task, end: None }),
+            north: UnsafeCell::new(Some(North { task, end: None })),
+            seat: UnsafeCell::new(None),
+            rest_work: UnsafeCell::new(sys::callback_head { next: ptr::null_mut(), func: Some(rest::come_to_rest) }),
             farewell: UnsafeCell::new(sys::callback_head { next: ptr::null_mut(), func: Some(say_farewell) }),
             kick_work: UnsafeCell::new(sys::callback_head { next: ptr::null_mut(), func: Some(after_kick) }),
         };
@@ -123,6 +135,32 @@ impl Guest {
     /// Its sandbox.
     pub(crate) fn sandbox(&self) -> &Arc<Sandbox> {
         &self.sandbox
+    }
+
+    /// The guests of its host process.
+    pub(crate) fn crew(&self) -> &Arc<Crew> {
+        &self.crew
+    }
+
+    /// Counts it among its crew; the sandbox's lock is held.
+    pub(crate) fn join_crew(&self) {
+        self.in_crew.store(true, Ordering::Relaxed);
+        self.crew.join();
+    }
+
+    /// Does so no more, if it did; says whether nobody is left. The sandbox's lock is held.
+    pub(crate) fn leave_crew(&self) -> bool {
+        if self.in_crew.swap(false, Ordering::Relaxed) { self.crew.leave() } else { self.crew.is_empty() }
+    }
+
+    /// The guest of a work that [`Current::queue_rest`] queued, whose reference it is.
+    ///
+    /// # Safety
+    /// `head` is such a work's, which runs; once for each time that it was queued.
+    pub(crate) unsafe fn of_rest_work(head: *mut sys::callback_head) -> Arc<Self> {
+        let guest = head.wrapping_byte_sub(offset_of!(Self, rest_work)).cast::<Self>();
+        // SAFETY: Contract; `queue_rest` left the reference.
+        unsafe { Arc::from_raw(guest.cast_const()) }
     }
 
     /// Its carrier.
@@ -139,7 +177,7 @@ impl Guest {
     /// `task` is the current task, or a child in `sched_process_fork` that has not run; it is no carrier.
     pub(crate) unsafe fn enter(self: Arc<Self>, task: *mut sys::task_struct) -> Result {
         self.task.store(task, Ordering::Relaxed);
-        self.sandbox.remember(Arc::as_ptr(&self))?;
+        self.sandbox.remember(&self)?;
         let selector = Arc::into_raw(self).cast_mut();
         // SAFETY: Contract: nobody else writes the task's dispatch settings; prctl does so only for the current task, and ptrace
         // only while it is stopped.
@@ -200,12 +238,64 @@ impl Current {
     /// # Errors
     /// Those of [`Space::replace_current`].
     pub(crate) fn replace_mm(&mut self, mm: Shared<AddressSpace<LinuxKernel>>) -> Result {
-        // The host's mapping keeps the old space's file by itself. The old memory goes when its last table is gone.
         // SAFETY: The carrier alone uses it, and `self` is borrowed mutably: nobody holds what `mm` gave.
         let old = unsafe { &mut *self.mm.get() }.replace(mm);
-        let result = self.space().ok_or(ESRCH).and_then(Space::replace_current);
+        let mm = self.mm().ok_or(ESRCH)?;
+        let (old, kept) = match old.map(Shared::try_unwrap) {
+            Some(Ok(old)) => {
+                let kept = Kept::of(&old);
+                // Its entries go with it, and then its pages.
+                drop(old);
+                (None, kept)
+            }
+            Some(Err(shared)) => (Some(shared), None),
+            None => (None, None),
+        };
+        if kept.is_some_and(|kept| mm.host().take_over(&kept, mm.quota())) {
+            return Ok(());
+        }
+        // The host's mapping keeps the old space's file by itself. The old memory goes when its last table is gone.
+        let result = mm.host().replace_current();
         drop(old);
         result
+    }
+
+    /// What is left of a guest that has ended: its library OS's side and its memory, which nobody asks for any more.
+    pub(crate) fn part(&self) -> (Option<North>, Option<Shared<AddressSpace<LinuxKernel>>>) {
+        // SAFETY: The carrier itself, on its way to rest or to its end: neither a hook nor a fault of this guest comes any more.
+        unsafe { ((*self.north.get()).take(), (*self.mm.get()).take()) }
+    }
+
+    /// Whether the guest has ended, and its carrier is about to rest or to end.
+    pub(crate) fn is_over(&self) -> bool {
+        // SAFETY: As in `with_north`, for the length of this statement.
+        unsafe { (*self.north.get()).is_none() }
+    }
+
+    /// Notes where it is to rest, or that it has come to rest; gives what was noted before.
+    pub(crate) fn note_seat(&self, seat: Option<Arc<Seat>>) -> Option<Arc<Seat>> {
+        // SAFETY: The carrier alone uses it, for the length of this statement.
+        core::mem::replace(unsafe { &mut *self.seat.get() }, seat)
+    }
+
+    /// Where it is to rest.
+    pub(crate) fn seat(&self) -> Option<Arc<Seat>> {
+        // SAFETY: As above.
+        unsafe { (*self.seat.get()).clone() }
+    }
+
+    /// Has [`rest::come_to_rest`] called on its way to ring 3; false if it ends.
+    pub(crate) fn queue_rest(&self) -> bool {
+        let reference = Arc::into_raw(self.reference());
+        // SAFETY: The current task; the work lies in the guest, which the reference keeps, and is queued once at a time.
+        let queued = unsafe {
+            sys::task_work_add(task(), self.rest_work.get(), sys::task_work_notify_mode_TWA_RESUME) == 0
+        };
+        if !queued {
+            // SAFETY: Not queued, so still ours.
+            drop(unsafe { Arc::from_raw(reference) });
+        }
+        queued
     }
 
     /// How other tasks reach it.
@@ -215,9 +305,12 @@ impl Current {
 
     /// The library OS's side of the guest, for the length of `act`, which must not ask again.
     pub(crate) fn with_north<R>(&self, act: impl FnOnce(&mut North) -> R) -> R {
-        // SAFETY: Only the carrier comes here, from its hooks and last work, none of which runs inside another: a fault taken in a
-        // copy to or from the guest asks `mm` alone. (Works of the task do not run inside hooks.)
-        act(unsafe { &mut *self.north.get() })
+        // SAFETY: Only the carrier comes here, from its hooks and works, none of which runs inside another: a fault taken in a copy to
+        // or from the guest asks `mm` alone. (Works of the task do not run inside hooks.)
+        let north = unsafe { (*self.north.get()).as_mut() };
+        // SAFETY: None only after `part`, and then the carrier rests or dies on its way to ring 3: no instruction of the guest brings it
+        // here. What else may come, signals and works, asks `is_over` first.
+        act(unsafe { north.unwrap_unchecked() })
     }
 }
 
@@ -285,6 +378,12 @@ pub(crate) fn in_compat_syscall() -> bool {
 pub(crate) fn mark_dispatched() {
     // SAFETY: The current task's own flag, read by its own exit path.
     unsafe { (*task()).syscall_dispatch.on_dispatch = true };
+}
+
+/// Whether works wait for the current task's way to ring 3.
+pub(crate) fn has_works() -> bool {
+    // SAFETY: A word of the current task; others may queue works at any time.
+    !unsafe { (&raw const (*task()).task_works).read_volatile() }.is_null()
 }
 
 /// Whether a SIGKILL waits for the current task.
@@ -365,7 +464,7 @@ pub(crate) unsafe extern "C" fn on_exit(_data: *mut c_void, task: *mut sys::task
     unsafe { (*task).syscall_dispatch.selector = ptr::null_mut() };
     // SAFETY: The current task owns a reference, the one that the selector held.
     let listed = unsafe { guest.as_ref() };
-    listed.sandbox.forget(guest.as_ptr());
+    listed.sandbox.forget(listed);
     // What the guest held is let go where that may sleep: the exit path runs task works after this probe (do_exit).
     // SAFETY: The current task; the work lies in the guest, whose reference passes to it.
     let queued = unsafe { sys::task_work_add(task, listed.farewell.get(), sys::task_work_notify_mode_TWA_NONE) } == 0;
@@ -383,14 +482,39 @@ unsafe extern "C" fn say_farewell(head: *mut sys::callback_head) {
     let guest = head.wrapping_byte_sub(offset_of!(Guest, farewell)).cast::<Guest>();
     // SAFETY: The pointer came from `Arc::into_raw` in `enter`; the selector that held it is gone: taken back once.
     let guest = unsafe { Arc::from_raw(guest.cast_const()) };
-    // The page tables are gone already; what they showed is the library OS's to keep.
-    // SAFETY: The carrier itself, and neither a hook nor a fault comes any more.
-    drop(unsafe { &mut *guest.mm.get() }.take());
-    // SAFETY: As above.
-    let north = unsafe { &mut *guest.north.get() };
-    if let Some(end) = north.task.exit(north.end) {
-        guest.sandbox.set_ended(ended(end));
+    // SAFETY: A guest, and the carrier itself.
+    let guest = unsafe { Current::of_selector(NonNull::from(&*guest)) };
+    if let Some(seat) = guest.note_seat(None) {
+        guest.sandbox.stay(seat.is_process());
     }
+    // The page tables are gone already; what they showed is the library OS's to keep.
+    drop(end(&guest));
+}
+
+/// Ends the current guest for the library OS; gives what may be left of its memory.
+pub(crate) fn end(guest: &Current) -> Option<Shared<AddressSpace<LinuxKernel>>> {
+    let (north, mm) = guest.part();
+    if let Some(mut north) = north {
+        if let Some(end) = north.task.exit(north.end) {
+            guest.sandbox.set_ended(ended(end));
+        }
+    }
+    mm
+}
+
+/// Makes the current task, whose guest has ended, the carrier of `guest`.
+///
+/// # Errors
+/// EPIPE if the sandbox has ended.
+pub(crate) fn change_guest(old: Current, guest: Arc<Guest>) -> Result {
+    guest.task.store(task(), Ordering::Relaxed);
+    guest.sandbox.change(old.0.as_ptr(), &guest)?;
+    let selector = Arc::into_raw(guest).cast_mut();
+    // SAFETY: Nobody else writes the current task's settings. The work bit is on, and stays.
+    unsafe { (*task()).syscall_dispatch.selector = selector.cast() };
+    // SAFETY: The reference that the selector held.
+    drop(unsafe { Arc::from_raw(old.0.as_ptr().cast_const()) });
+    Ok(())
 }
 
 /// How the library OS says that a sandbox has ended, for its launcher.
@@ -411,8 +535,8 @@ unsafe extern "C" fn after_kick(head: *mut sys::callback_head) {
     // SAFETY: `kick` gave this reference to the work.
     let guest = unsafe { Arc::from_raw(guest.cast_const()) };
     guest.kicked.store(false, Ordering::Release);
-    // A work that is left when a task exits runs after its exit probe.
-    if let Some(current) = current() {
+    // A work that is left when a task exits runs after its exit probe; one that is queued at a guest's end, on the way to rest.
+    if let Some(current) = current().filter(|current| !current.is_over()) {
         signal::look(&current);
     }
 }

@@ -17,6 +17,7 @@
 #include <linux/uaccess.h>
 #include <asm/cpufeature.h>
 #include <asm/fpu/types.h>
+#include <asm/pkru.h>
 #include "helpers.h"
 
 /* A patched branch (asm goto), resolved against the running CPU. */
@@ -154,6 +155,15 @@ void litebox_set_rseq(void __user *area, u32 len, u32 sig)
 	}
 }
 
+/* The same, as fork(2) and a switch between two tasks do: @data is what one had, with what its area was told last. */
+void litebox_resume_rseq(const struct rseq_data *data)
+{
+	scoped_guard(irqsave) {
+		current->rseq = *data;
+		rseq_force_update();
+	}
+}
+
 /*
  * Inline functions in interrupts of the processors that run the current memory: membarrier(2) of the kernel, whose own is not exported.
  * Whoever is scheduled in later passes a barrier in the scheduler. A processor that has another memory by now only loses time.
@@ -243,4 +253,21 @@ bool litebox_set_affinity(struct task_struct *task, const u64 *words, u32 bits)
 	bound = set_cpus_allowed_ptr(task, allowed) == 0;
 	free_cpumask_var(allowed);
 	return bound;
+}
+
+/* The same. Whether both may run on the same processors. */
+bool litebox_same_processors(const struct task_struct *one, const struct task_struct *other)
+{
+	return cpumask_equal(one->cpus_ptr, other->cpus_ptr);
+}
+
+/* Inline, over a patched branch. The register of the running task; the scheduler keeps it. */
+u32 litebox_protection_keys(void)
+{
+	return read_pkru();
+}
+
+void litebox_set_protection_keys(u32 rights)
+{
+	write_pkru(rights);
 }

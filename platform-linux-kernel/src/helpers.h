@@ -23,10 +23,14 @@ void litebox_set_pte(pte_t *pte, const struct page *page, pgprot_t prot);
 int litebox_dequeue_signal(unsigned long wanted, struct kernel_siginfo *info);
 void litebox_end_thread(void);
 void litebox_set_rseq(void __user *area, u32 len, u32 sig);
+void litebox_resume_rseq(const struct rseq_data *data);
 void litebox_barrier(void);
 void litebox_barrier_core(void);
 void litebox_barrier_rseq(void);
 u32 litebox_processor(u32 *node);
 void litebox_affinity(const struct task_struct *task, u64 *words, u32 bits);
 bool litebox_set_affinity(struct task_struct *task, const u64 *words, u32 bits);
+bool litebox_same_processors(const struct task_struct *one, const struct task_struct *other);
+u32 litebox_protection_keys(void);
+void litebox_set_protection_keys(u32 rights);
 #endif

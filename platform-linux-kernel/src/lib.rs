@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 //! litebox.ko: the library OS's host side on Linux.
 //!
-//! `device` is what launchers talk to, `carrier` the host threads that guests run on, `trap` the way of their system calls and
+//! `device` is what launchers talk to, `carrier` the host threads that guests run on, `rest` those that wait for a guest, `trap` the way of their system calls and
 //! faults into the module, `mm` their memory, `fpu` and `bases` the registers that the entry frame does not hold, `vdso` the clocks that guests read
 //! without the module.
 //! Only exported interfaces of the kernel are used.
@@ -15,6 +15,7 @@ mod device;
 mod fpu;
 mod host;
 mod mm;
+mod rest;
 mod sandbox;
 mod start;
 mod sys;

@@ -9,6 +9,7 @@
 
 use crate::carrier::Guest;
 use crate::host::LinuxKernel;
+use crate::rest::{self, Crew, Seat};
 use crate::sys;
 use alloc::sync::Arc as Shared;
 use kernel::prelude::*;
@@ -43,6 +44,39 @@ unsafe impl Send for Member {}
 struct Members {
     ended: bool,
     guests: KVec<Member>,
+    /// Those at rest that have not been promised a guest.
+    seats: KVec<Arc<Seat>>,
+    /// How many rest as threads and as processes, or are about to; no more than `seats` has room for.
+    resting: [usize; 2],
+}
+
+impl Members {
+    /// How many rest as `kind` does.
+    fn resting(&mut self, is_process: bool) -> &mut usize {
+        let [threads, processes] = &mut self.resting;
+        if is_process { processes } else { threads }
+    }
+
+    /// Takes the seat at `at` out.
+    fn take(&mut self, at: usize) -> Option<Arc<Seat>> {
+        let seat = self.seats.get(at)?.clone();
+        let last = self.seats.pop()?;
+        if let Some(slot) = self.seats.get_mut(at) {
+            *slot = last;
+        }
+        let count = self.resting(seat.is_process());
+        *count = count.saturating_sub(1);
+        Some(seat)
+    }
+}
+
+/// What is left of a host process's guests when one has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// Whether it was the last one.
+    pub(crate) is_last: bool,
+    /// Whether its carrier may rest; there is room then until it does, or [`Sandbox::stay`] says that it will not.
+    pub(crate) may_rest: bool,
 }
 
 /// One open file of the device.
@@ -67,9 +101,13 @@ impl Sandbox {
     /// # Errors
     /// ENOMEM.
     pub(crate) fn new() -> Result<Arc<Self>> {
+        let seats = KVec::with_capacity(rest::THREADS_MOST.saturating_add(rest::PROCESSES_MOST), GFP_KERNEL_ACCOUNT)?;
         Arc::pin_init(
             pin_init!(Self {
-                members <- kernel::new_spinlock!(Members { ended: false, guests: KVec::new() }, "litebox_members"),
+                members <- kernel::new_spinlock!(
+                    Members { ended: false, guests: KVec::new(), seats, resting: [0; 2] },
+                    "litebox_members"
+                ),
                 phase <- kernel::new_mutex!(Phase::New, "litebox_phase"),
                 over <- kernel::new_condvar!("litebox_over"),
                 terminal <- kernel::new_mutex!(None, "litebox_terminal"),
@@ -94,21 +132,95 @@ impl Sandbox {
     ///
     /// # Errors
     /// EPIPE if the sandbox has ended, ENOMEM.
-    pub(crate) fn remember(&self, guest: *const Guest) -> Result {
+    pub(crate) fn remember(&self, guest: &Guest) -> Result {
         let mut members = self.members.lock();
         if members.ended {
             return Err(EPIPE);
         }
         members.guests.push(Member(guest), GFP_ATOMIC)?;
+        guest.join_crew();
         Ok(())
     }
 
-    /// Takes a guest off the list.
-    pub(crate) fn forget(&self, guest: *const Guest) {
+    /// Puts `guest` into the place of `old`, which has ended.
+    ///
+    /// # Errors
+    /// EPIPE if the sandbox has ended.
+    pub(crate) fn change(&self, old: *const Guest, guest: &Guest) -> Result {
         let mut members = self.members.lock();
+        let is_old = |member: &&mut Member| core::ptr::eq(member.0, old);
+        if members.ended {
+            return Err(EPIPE);
+        }
+        members.guests.iter_mut().find(is_old).ok_or(EPIPE)?.0 = guest;
+        guest.join_crew();
+        Ok(())
+    }
+
+    /// Notes that `guest` has ended, though its carrier has not; says whether that may rest. It wants to as a thread if that has others
+    /// besides it, `if_others`, and as a process otherwise, `if_last`.
+    pub(crate) fn leave(&self, guest: &Guest, if_others: bool, if_last: bool) -> Left {
+        let mut members = self.members.lock();
+        let is_last = guest.leave_crew();
+        let (wants, most) = if is_last { (if_last, rest::PROCESSES_MOST) } else { (if_others, rest::THREADS_MOST) };
+        let ended = members.ended;
+        let count = members.resting(is_last);
+        let may_rest = wants && !ended && *count < most;
+        if may_rest {
+            *count = count.saturating_add(1);
+        }
+        Left { is_last, may_rest }
+    }
+
+    /// The carrier that was to rest does not.
+    pub(crate) fn stay(&self, is_process: bool) {
+        let mut members = self.members.lock();
+        let count = members.resting(is_process);
+        *count = count.saturating_sub(1);
+    }
+
+    /// Puts a carrier that may rest into the list of those that do.
+    ///
+    /// # Errors
+    /// EPIPE if the sandbox has ended.
+    pub(crate) fn seat(&self, seat: Arc<Seat>) -> Result {
+        let mut members = self.members.lock();
+        if members.ended {
+            return Err(EPIPE);
+        }
+        // There is room: `resting` sees to it.
+        members.seats.push_within_capacity(seat).map_err(|_full| ENOMEM)
+    }
+
+    /// Takes a carrier at rest for a guest: of `crew`, or for another process.
+    pub(crate) fn take_seat(&self, crew: Option<&Arc<Crew>>, fpu_bytes: usize) -> Option<Arc<Seat>> {
+        let mut members = self.members.lock();
+        let at = members.seats.iter().rposition(|seat| seat.fits(crew, fpu_bytes))?;
+        members.take(at)
+    }
+
+    /// Whether a carrier rests that may be good for that; another task may be faster.
+    pub(crate) fn has_seat(&self, crew: Option<&Arc<Crew>>) -> bool {
+        self.members.lock().seats.iter().any(|seat| seat.is_for(crew))
+    }
+
+    /// Takes the seat of a carrier that is killed out of the list; false if it has been promised a guest.
+    pub(crate) fn stand_up(&self, seat: &Arc<Seat>) -> bool {
+        let mut members = self.members.lock();
+        let at = members.seats.iter().position(|other| Arc::ptr_eq(other, seat));
+        let taken = at.and_then(|at| members.take(at));
+        drop(members);
+        taken.is_some()
+    }
+
+    /// Takes a guest off the list.
+    pub(crate) fn forget(&self, guest: &Guest) {
+        let mut members = self.members.lock();
+        guest.leave_crew();
         let at = members.guests.iter().position(|member| core::ptr::eq(member.0, guest));
+        let Some(at) = at else { return };
         // Order does not matter; the last one takes the place.
-        if let (Some(at), Some(last)) = (at, members.guests.pop()) {
+        if let Some(last) = members.guests.pop() {
             if let Some(slot) = members.guests.get_mut(at) {
                 *slot = last;
             }

@@ -7,6 +7,7 @@
 
 use crate::carrier::{self, Guest};
 use crate::host::LinuxKernel;
+use crate::rest::Crew;
 use crate::sandbox::{Phase, Sandbox};
 use crate::trap::regs::shim_regs;
 use crate::trap::signal::{self, SYNCHRONOUS, mask};
@@ -45,7 +46,7 @@ pub(crate) fn check_caller() -> Result {
 /// ENOMEM, EBADF before the point of no return; the caller is dead after it.
 pub(crate) fn become_guest(sandbox: &Arc<Sandbox>, device: u32, task: Task<LinuxKernel>, regs: Regs) -> Result {
     let (process, mm) = (task.process().clone(), task.mm().clone());
-    let guest = Guest::new(sandbox.clone(), task)?;
+    let guest = Guest::new(sandbox.clone(), Crew::new(true)?, task)?;
     // SAFETY: Closes a descriptor of the calling process, as close(2) does: the one of this very request, whose file lives on until the
     // task leaves the kernel, for its last put is a task work.
     kernel::error::to_result(unsafe { sys::close_fd(device) })?;

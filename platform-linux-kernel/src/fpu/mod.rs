@@ -12,6 +12,7 @@ mod xsave;
 use crate::host::LinuxKernel;
 use crate::{carrier, sys};
 use litebox_core::errno;
+use kernel::prelude::*;
 use litebox_core::error::Result;
 use litebox_core::mm::{GuestAddr, user};
 use litebox_shim_linux::signal::FPU_SOFTWARE_BYTES;
@@ -57,6 +58,31 @@ fn with_image<R>(edit: impl FnOnce(&mut [u8]) -> R) -> R {
     // SAFETY: `size` is the length of the register image that starts at `regs` (arch/x86/include/asm/fpu/types.h).
     let image = unsafe { core::slice::from_raw_parts_mut((&raw mut (*state).regs).cast::<u8>(), size as usize) };
     edit(image)
+}
+
+/// Bytes of the current task's image.
+pub(crate) fn image_bytes() -> usize {
+    // SAFETY: As in `features`.
+    unsafe { (*state()).size as usize }
+}
+
+/// A copy of the registers for another task; none if they hold what belongs to the host, or there is no memory.
+pub(crate) fn copy() -> Option<KVec<u8>> {
+    let features = features();
+    with_image(|image| {
+        let mut copy = KVec::with_capacity(image.len(), GFP_KERNEL_ACCOUNT).ok()?;
+        copy.extend_from_slice(image, GFP_KERNEL_ACCOUNT).ok()?;
+        (xsave::present(image) & !(features | PKRU) == 0).then_some(copy)
+    })
+}
+
+/// Loads what [`copy`] gave in a task with as large an image.
+pub(crate) fn set(copy: &[u8]) {
+    with_image(|image| {
+        if image.len() == copy.len() {
+            image.copy_from_slice(copy);
+        }
+    });
 }
 
 /// Puts the registers into the state that a new program finds.

@@ -116,6 +116,11 @@ fn copy(src: &[u8], from: Range<usize>, dst: &mut [u8], to: Range<usize>) {
     }
 }
 
+/// The components that are not in their initial state.
+pub(super) fn present(image: &[u8]) -> u64 {
+    word(image, XSTATE_BV)
+}
+
 /// Puts `image` into the initial state.
 pub(super) fn reset(image: &mut [u8]) {
     // No component present: each gets its initial value. MXCSR is loaded from the legacy area all the same.

@@ -17,6 +17,7 @@ mod watch;
 
 pub(crate) use alarm::Caller;
 pub(crate) use file::{dir, file};
+pub(crate) use wait::rest_on;
 
 /// The platform: a Linux kernel that this module is loaded into.
 #[derive(Debug)]

@@ -30,13 +30,33 @@ impl Wait for LinuxKernel {
     type RawRwLock = RawRwLock<Self>;
 
     fn wait(word: &AtomicU32, expected: u32, mode: WaitMode, deadline: Option<Duration>) -> Wakeup {
-        let var = ptr::from_ref(word).cast_mut().cast();
         let state = match mode {
             WaitMode::Uninterruptible => bindings::TASK_UNINTERRUPTIBLE,
             WaitMode::Interruptible => bindings::TASK_INTERRUPTIBLE,
             // TASK_KILLABLE of linux/sched.h.
             WaitMode::Killable => bindings::TASK_WAKEKILL | bindings::TASK_UNINTERRUPTIBLE,
         };
+        wait_in(state, word, expected, deadline)
+    }
+
+    fn wake(word: &AtomicU32) {
+        // The waker's change of the word comes before its look at the queue; pairs with the barrier of set_current_state in
+        // prepare_to_wait_event (include/linux/wait_bit.h, wake_up_var).
+        fence(Ordering::SeqCst);
+        // SAFETY: the address serves as a key and is not dereferenced.
+        unsafe { bindings::wake_up_var(ptr::from_ref(word).cast_mut().cast()) };
+    }
+}
+
+/// Sleeps while `word` is 0, as long as it takes; a kill ends it, too. The host may freeze such a task, and does not count it as busy.
+pub(crate) fn rest_on(word: &AtomicU32) {
+    let state = bindings::TASK_WAKEKILL | bindings::TASK_UNINTERRUPTIBLE | bindings::TASK_NOLOAD | bindings::TASK_FREEZABLE;
+    let _: Wakeup = wait_in(state, word, 0, None);
+}
+
+/// Sleeps in the task state `state`; see [`Wait::wait`].
+fn wait_in(state: u32, word: &AtomicU32, expected: u32, deadline: Option<Duration>) -> Wakeup {
+        let var = ptr::from_ref(word).cast_mut().cast();
         let mut entry = MaybeUninit::<bindings::wait_bit_queue_entry>::uninit();
         // SAFETY: writes every field of `entry`, which is ours; `var` serves as a key and is not dereferenced.
         unsafe { bindings::init_wait_var_entry(entry.as_mut_ptr(), var, 0) };
@@ -57,15 +77,6 @@ impl Wait for LinuxKernel {
         // SAFETY: the pair that was given to `prepare_to_wait_event`.
         unsafe { bindings::finish_wait(queue, link) };
         wakeup
-    }
-
-    fn wake(word: &AtomicU32) {
-        // The waker's change of the word comes before its look at the queue; pairs with the barrier of set_current_state in
-        // prepare_to_wait_event (include/linux/wait_bit.h, wake_up_var).
-        fence(Ordering::SeqCst);
-        // SAFETY: the address serves as a key and is not dereferenced.
-        unsafe { bindings::wake_up_var(ptr::from_ref(word).cast_mut().cast()) };
-    }
 }
 
 /// Gives up the processor in the task state that is set, until a wake or `deadline`.

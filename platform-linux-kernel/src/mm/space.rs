@@ -12,14 +12,18 @@ use super::fault;
 use super::frame::Frame;
 use crate::bases::USER_END;
 use crate::carrier;
+use crate::host::LinuxKernel;
 use crate::sys;
+use alloc::sync::Arc as Shared;
 use core::ffi::c_void;
 use core::iter::Peekable;
 use core::ptr::NonNull;
 use kernel::fs::File;
 use kernel::prelude::*;
+use kernel::sync::SetOnce;
 use kernel::sync::aref::ARef;
-use litebox_core::mm::Access;
+use litebox_core::mm::{Access, AddressSpace};
+use litebox_core::quota::{Charge, Quota};
 
 /// The guest's user half: page 0 to 15 stay unmapped, as vm.mmap_min_addr has it.
 pub(crate) const START: usize = 0x1_0000;
@@ -53,10 +57,38 @@ impl Rights {
     }
 }
 
-/// An address space's file. Clones are the same address space.
-#[derive(Clone)]
+/// An address space's file, made when the first carrier maps it.
 pub(crate) struct Space {
+    file: SetOnce<ARef<File>>,
+    /// What it has of an older address space is charged to it.
+    kept: SetOnce<Charge>,
+}
+
+/// The page tables of a host mm whose address space has ended: none has an entry, and the mm maps the file still.
+///
+/// The next address space of that mm takes the file over: emptying the whole user half and mapping another file costs more than
+/// most programs' faults, because the host walks every table up to its root.
+pub(crate) struct Kept {
     file: ARef<File>,
+    /// What they are charged.
+    bytes: u64,
+}
+
+impl Kept {
+    /// More are not worth it: the host walks them at its mm's end.
+    const BYTES_MOST: u64 = 64 * sys::PAGE_SIZE as u64;
+
+    /// What can be kept of `mm`, which the caller drops before anybody else gets it: nobody but the current task's mm maps it.
+    pub(crate) fn of(mm: &AddressSpace<LinuxKernel>) -> Option<Self> {
+        // SAFETY: A carrier has a user mm, and keeps it while it runs.
+        let host = unsafe { (*carrier::task()).mm };
+        // SAFETY: As above; the kernel changes the word by atomic operations, and for our mappings only when a guest faults.
+        let bytes = unsafe { (&raw const (*host).__bindgen_anon_1.pgtables_bytes.counter).read_volatile() };
+        let bytes = u64::try_from(bytes).ok().filter(|bytes| *bytes <= Self::BYTES_MOST)?;
+        let space = mm.host();
+        let file = space.file.as_ref().filter(|_| space.is_mapped_once())?;
+        Some(Self { file: file.clone(), bytes })
+    }
 }
 
 /// What `set_entry` is given for each page-table slot.
@@ -96,11 +128,36 @@ impl core::fmt::Debug for Space {
 }
 
 impl Space {
-    /// A new, empty address space. It keeps the module for as long as its file lives.
+    /// A new, empty address space.
+    pub(crate) fn new() -> Self {
+        Self { file: SetOnce::new(), kept: SetOnce::new() }
+    }
+
+    /// Whether no carrier has had it yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.file.as_ref().is_none()
+    }
+
+    /// Its file, which keeps the module for as long as it lives.
     ///
     /// # Errors
-    /// ENOMEM, ENFILE.
-    pub(crate) fn new() -> Result<Self> {
+    /// ENOMEM, ENFILE; EAGAIN if another task makes it just now.
+    pub(crate) fn file(&self) -> Result<&File> {
+        if self.file.as_ref().is_none() {
+            // The first one stays.
+            let _ = self.file.populate(Self::make_file()?);
+        }
+        self.file.as_ref().map(|file| &**file).ok_or(EAGAIN)
+    }
+
+    /// Takes over the file of an older address space, and the mm that maps it, if no carrier has this one yet; its tables are charged to
+    /// `quota`. False if that cannot be.
+    pub(crate) fn take_over(&self, kept: &Kept, quota: &Shared<Quota>) -> bool {
+        let Ok(charge) = quota.charge(kept.bytes) else { return false };
+        self.file.populate(kept.file.clone()) && self.kept.populate(charge)
+    }
+
+    fn make_file() -> Result<ARef<File>> {
         // SAFETY: The name and the operations are static; there is no private data.
         let file = unsafe {
             sys::anon_inode_create_getfile(
@@ -113,7 +170,7 @@ impl Space {
         };
         let file = NonNull::new(kernel::error::from_err_ptr(file)?).ok_or(ENOMEM)?;
         // SAFETY: A new file with one reference, which is ours; it is never accessed by file position.
-        Ok(Self { file: unsafe { ARef::from_raw(file.cast()) } })
+        Ok(unsafe { ARef::from_raw(file.cast()) })
     }
 
     /// Empties the current task's user half and maps this address space over it.
@@ -121,12 +178,13 @@ impl Space {
     /// # Errors
     /// Those of munmap(2) and mmap(2); the user half may be empty then, and the task must not return to it.
     pub(crate) fn replace_current(&self) -> Result {
+        let file = self.file()?;
         // SAFETY: The current task's own memory, to which it will not return: the caller installs a guest, or kills it.
         kernel::error::to_result(unsafe { sys::vm_munmap(0, USER_END as usize) })?;
         let flags = sys::MAP_FLAGS;
         let protection = sys::PROT_RW;
         // SAFETY: A live file. No VM_EXEC: entries carry that right themselves.
-        let at = unsafe { sys::vm_mmap(self.file.as_ptr(), START, LENGTH, protection, flags, START) };
+        let at = unsafe { sys::vm_mmap(file.as_ptr(), START, LENGTH, protection, flags, START) };
         if at == START { Ok(()) } else { Err(Error::from_errno(at as i32)) }
     }
 
@@ -155,8 +213,9 @@ impl Space {
     /// Whether one mm maps this address space: entries of others need not be thought of then. A second one does not come to have
     /// entries while the caller holds the address space's lock.
     pub(crate) fn is_mapped_once(&self) -> bool {
+        let Some(file) = self.file.as_ref() else { return false };
         // SAFETY: A live file has a mapping.
-        let mapping = unsafe { (*self.file.as_ptr()).f_mapping };
+        let mapping = unsafe { (*file.as_ptr()).f_mapping };
         // The kernel counts the mappings of a file that are shared and may be written; ours all are. They leave the count after their
         // entries have gone, in a mm where nobody runs any more.
         // SAFETY: A live mapping; the kernel changes the word by atomic operations.
@@ -165,8 +224,10 @@ impl Space {
 
     /// Removes every entry in the range, in every mm that maps this address space; no processor can use one afterwards.
     pub(crate) fn zap(&self, start: usize, length: usize) {
+        // Without a file nobody has ever had an entry.
+        let Some(file) = self.file.as_ref() else { return };
         // SAFETY: A live file has a mapping.
-        let mapping = unsafe { (*self.file.as_ptr()).f_mapping };
+        let mapping = unsafe { (*file.as_ptr()).f_mapping };
         let (Ok(start), Ok(length)) = (i64::try_from(start), i64::try_from(length)) else {
             return;
         };
@@ -176,7 +237,7 @@ impl Space {
 
     /// Whether `file` is this address space's.
     fn is(&self, file: *const sys::file) -> bool {
-        core::ptr::eq(self.file.as_ptr(), file)
+        self.file.as_ref().is_some_and(|own| core::ptr::eq(own.as_ptr(), file))
     }
 }
 

@@ -14,6 +14,7 @@ use super::signal;
 use crate::bases::{self, UserBase};
 use crate::carrier::{self, Current, Guest};
 use crate::host::LinuxKernel;
+use crate::rest::{self, Crew, Processor};
 use crate::sys;
 use core::ptr;
 use core::sync::atomic::Ordering;
@@ -26,16 +27,41 @@ use litebox_shim_linux::task::{Birth, Spawn};
 /// -ERESTARTSYS to -ERESTART_RESTARTBLOCK, which never leave the kernel as results (include/linux/errno.h).
 const RESTARTS: core::ops::RangeInclusive<isize> = -516..=-512;
 
-/// The child's part; becomes a task work of the child.
+/// The child's part; becomes a task work of the child, or wakes a carrier at rest.
 #[repr(C)]
-struct Start {
+pub(crate) struct Start {
     head: sys::callback_head,
-    guest: Arc<Guest>,
+    pub(crate) guest: Arc<Guest>,
     /// Whether it is a thread of its maker's host process, with the same page tables; if not it gets page tables of its own.
     thread: bool,
     regs: Regs,
     /// Its FS base, if not its maker's.
     fs: Option<UserBase>,
+    /// What a carrier that was not cloned lacks of its maker's.
+    processor: Option<Processor>,
+}
+
+impl Start {
+    /// Gives the current carrier, which is the guest's, the registers to begin with.
+    pub(crate) fn set_registers(&self) {
+        if let Some(processor) = &self.processor {
+            processor.set();
+        }
+        // SAFETY: The current task's own entry frame, which nobody borrows now.
+        *shim_regs(unsafe { &mut *carrier::registers() }) = self.regs;
+        if let Some(base) = self.fs {
+            bases::set_fs(base);
+        }
+    }
+}
+
+/// How a clone goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The host makes it when the hook answers [`super::entry::Answer::SkipFalse`].
+    ByHost,
+    /// It is made: a carrier that was at rest has it.
+    Done,
 }
 
 /// The parent's part; a task work of the parent while the host's clone runs.
@@ -47,21 +73,32 @@ pub(crate) struct Request {
     start: Option<KBox<Start>>,
 }
 
-/// Has the host clone the current carrier when the hook answers [`super::entry::Answer::SkipFalse`].
+/// Gives the new task a carrier: one at rest, or a clone of the current one.
 ///
 /// # Errors
 /// ENOMEM; ESRCH if the task is exiting. `regs` is as it was then, and the new task was dropped.
-pub(crate) fn start(guest: &Current, regs: &mut sys::pt_regs, spawn: Spawn<LinuxKernel>) -> Result {
+pub(crate) fn start(guest: &Current, regs: &mut sys::pt_regs, spawn: Spawn<LinuxKernel>) -> Result<Way> {
     let Spawn { task, regs: first, thread, fs_base, .. } = spawn;
     let flags = if thread {
         sys::CLONE_VM | sys::CLONE_FS | sys::CLONE_FILES | sys::CLONE_SIGHAND | sys::CLONE_THREAD | sys::CLONE_SYSVSEM
     } else {
         0
     };
-    let child = Guest::new(guest.sandbox().clone(), task)?;
+    let crew = if thread { guest.crew().clone() } else { Crew::new(false)? };
+    let mm = task.mm().clone();
+    let child = Guest::new(guest.sandbox().clone(), crew, task)?;
     let head = sys::callback_head { next: ptr::null_mut(), func: Some(begin) };
     let fs = fs_base.and_then(UserBase::new);
-    let start = KBox::new(Start { head, guest: child, thread, regs: first, fs }, GFP_KERNEL_ACCOUNT)?;
+    let mut start = KBox::new(Start { head, guest: child, thread, regs: first, fs, processor: None }, GFP_KERNEL_ACCOUNT)?;
+    if let Some((seat, processor)) = rest::take_seat(guest, thread, &mm) {
+        start.processor = Some(processor);
+        seat.give(start);
+        return Ok(Way::Done);
+    }
+    if !thread {
+        mm.host().file()?;
+    }
+    drop(mm);
     let head = sys::callback_head { next: ptr::null_mut(), func: Some(finish) };
     let request = KBox::new(Request { head, parent: guest.reference(), saved: *regs, start: Some(start) }, GFP_KERNEL_ACCOUNT)?;
     let request = KBox::into_raw(request);
@@ -77,7 +114,7 @@ pub(crate) fn start(guest: &Current, regs: &mut sys::pt_regs, spawn: Spawn<Linux
     regs.di = flags as usize;
     (regs.si, regs.dx, regs.r10, regs.r8, regs.r9) = (0, 0, 0, 0, 0);
     (regs.ip, regs.sp) = (0, 0);
-    Ok(())
+    Ok(Way::ByHost)
 }
 
 /// In the birth probe: makes `child` the carrier that the current clone is for. False if it must not live.
@@ -122,11 +159,7 @@ unsafe extern "C" fn begin(head: *mut sys::callback_head) {
         // Killed before it began.
         return;
     };
-    // SAFETY: The current task's own entry frame, which nobody borrows now.
-    *shim_regs(unsafe { &mut *carrier::registers() }) = start.regs;
-    if let Some(base) = start.fs {
-        bases::set_fs(base);
-    }
+    start.set_registers();
     // VM_DONTCOPY left a new process's user half empty.
     if !start.thread && !current.space().is_some_and(|space| space.replace_current().is_ok()) {
         carrier::kill_current();

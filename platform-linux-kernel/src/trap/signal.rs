@@ -86,7 +86,7 @@ fn fault_of(guest: &Current, addr: u64, by_kernel: bool) -> Option<Fault> {
 pub(super) unsafe extern "C" fn on_signal(regs: *mut sys::pt_regs, guest: NonNull<Guest>) -> Answer {
     // SAFETY: Contract.
     let guest = unsafe { Current::of_selector(guest) };
-    if carrier::kill_pending() {
+    if carrier::kill_pending() || guest.is_over() {
         return Answer::Original;
     }
     let mut info = MaybeUninit::<sys::kernel_siginfo>::zeroed();
@@ -141,9 +141,11 @@ pub(crate) fn go_on(guest: &Current, resume: Resume<LinuxKernel>) -> bool {
         Resume::Guest => true,
         Resume::End(end) => {
             note_end(guest, end);
+            let is_last = guest.sandbox().leave(guest, false, false).is_last;
             match end {
-                End::Task(_) => carrier::end_thread(),
-                End::Process(_) | End::Signal(_) => carrier::kill_current(),
+                End::Task(_) if !is_last => carrier::end_thread(),
+                // Those of the host process that are at rest end with the last guest.
+                End::Task(_) | End::Process(_) | End::Signal(_) => carrier::kill_current(),
             }
             false
         }

@@ -5,11 +5,13 @@
 //! trampoline to the kernel's function. Hostile input: every register.
 //! Cost: this is the hot path; nothing here but the look-up and the shim.
 
-use super::clone;
+use super::clone::{self, Way};
 use super::entry::Answer;
 use super::regs::shim_regs;
+use super::signal;
 use crate::carrier::{self, Current, Guest};
 use crate::host::LinuxKernel;
+use crate::rest::{self, Then};
 use crate::{start, sys};
 use core::ptr::NonNull;
 use litebox_shim_linux::task::{Birth, End};
@@ -58,10 +60,21 @@ fn done(regs: &mut sys::pt_regs) -> Answer {
 fn turn(mut guest: Current, regs: &mut sys::pt_regs, resume: Resume<LinuxKernel>) -> Answer {
     match resume {
         Resume::Guest => done(regs),
+        Resume::End(_) if carrier::in_compat_syscall() => {
+            // Never by a host call: that would be another one in the 32-bit table.
+            signal::go_on(&guest, resume);
+            done(regs)
+        }
         Resume::End(end) => {
             note_end(&guest, end);
+            let then = rest::after(&guest, end);
+            if then == Then::Rest {
+                // Were it to come to ring 3 all the same, it would die.
+                (regs.ip, regs.sp) = (0, 0);
+                return done(regs);
+            }
             // The entry code reads the number again from the frame after the hooked function returned false.
-            regs.orig_ax = if matches!(end, End::Task(_)) { sys::HOST_EXIT } else { sys::HOST_EXIT_GROUP };
+            regs.orig_ax = if then == Then::EndThread { sys::HOST_EXIT } else { sys::HOST_EXIT_GROUP };
             regs.di = match end {
                 End::Task(status) | End::Process(status) => usize::from(status),
                 End::Signal(signal) => 128_usize.saturating_add(signal as usize),
@@ -69,9 +82,10 @@ fn turn(mut guest: Current, regs: &mut sys::pt_regs, resume: Resume<LinuxKernel>
             Answer::SkipFalse
         }
         Resume::Spawn(spawn) => match clone::start(&guest, regs, *spawn) {
-            Ok(()) => Answer::SkipFalse,
-            Err(_error) => {
-                let next = guest.with_north(|north| after_spawn(&mut north.task, shim_regs(regs), Birth::Failed));
+            Ok(Way::ByHost) => Answer::SkipFalse,
+            other => {
+                let birth = if other.is_ok() { Birth::Born } else { Birth::Failed };
+                let next = guest.with_north(|north| after_spawn(&mut north.task, shim_regs(regs), birth));
                 turn(guest, regs, next)
             }
         },
