@@ -203,6 +203,5 @@ unsafe extern "C" {
 
     /// Called by functions with a frame above a page: three of the shim's, which an engine brings in.
     #[cfg(feature = "wine-double")]
-    #[expect(dead_code, reason = "the compiler's")]
     fn __chkstk();
 }
