@@ -1,8 +1,8 @@
 //! `\\.\litebox`: each open file is a sandbox, and closing it ends the sandbox. The requests are those of `litebox_ioctl_abi`.
 //!
 //! As on Linux, but for what Windows does otherwise: bytes that a structure points to lie behind it in the input buffer, and the
-//! "address" is their offset there, so no memory of the caller's is touched; a host object is a `HANDLE` of the caller's, which is duplicated
-//! with the rights that it has; `RUN` starts the program on a thread of its own and succeeds when the program is loaded; `WAIT` is
+//! "address" is their offset there, so no memory of the caller's is touched; a host object is a `HANDLE` of the process that opened the
+//! device, which is duplicated with the rights that it has; `RUN` starts the program on a thread of its own and succeeds when the program is loaded; `WAIT` is
 //! pending until the end and can be cancelled.
 //! Hostile input: codes and buffers from whoever may open the device (administrators; see `entry`). A buffer is the framework's copy.
 //! IRQL: `PASSIVE_LEVEL` by the device's execution level; cancelling at `DISPATCH_LEVEL` or below.
@@ -126,11 +126,9 @@ impl Request {
         Ok(count)
     }
 
-    /// A handle of the caller's.
-    fn handle(&self, object: HostObject) -> Result<Handle, Status> {
-        // SAFETY: Not completed.
-        let irp = unsafe { wdf::irp_of(self.0.0) };
-        Handle::of_request(irp, object.0)
+    /// A handle of whoever opened the device for this sandbox.
+    fn handle(sandbox: &Sandbox, object: HostObject) -> Result<Handle, Status> {
+        Handle::of_process(sandbox.owner(), object.0)
     }
 }
 
@@ -144,8 +142,9 @@ fn slot(file: Pointer) -> *mut *const Sandbox {
 /// Called by the framework for an open, which this completes.
 unsafe extern "system" fn on_open(_device: Pointer, request: Pointer, file: Pointer) {
     let slot = slot(file);
+    // An open comes in the context of the process that opens.
     // SAFETY: The context of a new file object, which nobody else knows.
-    unsafe { slot.write(Arc::into_raw(Sandbox::new())) };
+    unsafe { slot.write(Arc::into_raw(Sandbox::new(thread::process()))) };
     Request(RawRequest(request)).complete(Status::SUCCESS, 0);
 }
 
@@ -245,7 +244,8 @@ fn behind(input: &[u8], code: Code, bytes: UserBytes) -> Result<&[u8], Status> {
 
 fn configure(sandbox: &Sandbox, request: &Request) -> Result<usize, Status> {
     let settings = Configure::decode(alone(request, Code::Configure)?).map_err(refused)?;
-    let trace = settings.trace.map(|object| request.handle(object).and_then(|handle| host::file(handle).map_err(failed)));
+    let trace =
+        settings.trace.map(|object| Request::handle(sandbox, object).and_then(|handle| host::file(handle).map_err(failed)));
     let trace = trace.transpose()?;
     let memory = settings.memory.map_or(DEFAULT_MEMORY, core::num::NonZeroU64::get);
     let mut phase = sandbox.phase.lock();
@@ -275,7 +275,7 @@ fn mount(sandbox: &Sandbox, request: &Request) -> Result<usize, Status> {
     let read_only = mount.flags.contains(MountFlags::READ_ONLY);
     match mount.source {
         Source::Host(object) => {
-            let handle = request.handle(object)?;
+            let handle = Request::handle(sandbox, object)?;
             if host::is_dir(&handle) {
                 let dir = host::dir(handle).map_err(failed)?;
                 describe(sandbox, |builder| builder.mount_host_dir(at, dir, read_only))
@@ -289,7 +289,7 @@ fn mount(sandbox: &Sandbox, request: &Request) -> Result<usize, Status> {
             describe(sandbox, |builder| builder.mount_memory(at, size, read_only))
         }
         Source::Overlay { lower, size } => {
-            let dir = host::dir(request.handle(lower)?).map_err(failed)?;
+            let dir = host::dir(Request::handle(sandbox, lower)?).map_err(failed)?;
             let size = size.map(core::num::NonZeroU64::get);
             describe(sandbox, |builder| builder.mount_overlay(at, dir, size, read_only))
         }
@@ -300,7 +300,7 @@ fn mount(sandbox: &Sandbox, request: &Request) -> Result<usize, Status> {
 
 fn give_fd(sandbox: &Sandbox, request: &Request) -> Result<usize, Status> {
     let give = GiveFd::decode(alone(request, Code::GiveFd)?).map_err(refused)?;
-    let file = host::file(request.handle(give.host)?).map_err(failed)?;
+    let file = host::file(Request::handle(sandbox, give.host)?).map_err(failed)?;
     describe(sandbox, |builder| builder.give_fd(give.guest, file))
 }
 

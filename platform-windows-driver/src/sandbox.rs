@@ -57,6 +57,7 @@ impl Waiting {
 
 /// One open file of the device.
 pub(crate) struct Sandbox {
+    owner: usize,
     ended: AtomicBool,
     members: SpinLock<Vec<Handle>>,
     waiting: SpinLock<Waiting>,
@@ -71,14 +72,20 @@ impl fmt::Debug for Sandbox {
 }
 
 impl Sandbox {
-    /// An empty sandbox.
-    pub(crate) fn new() -> Arc<Self> {
+    /// An empty sandbox, of the process `owner`.
+    pub(crate) fn new(owner: usize) -> Arc<Self> {
         Arc::new(Self {
+            owner,
             ended: AtomicBool::new(false),
             members: SpinLock::new(Vec::new()),
             waiting: SpinLock::new(Waiting { list: Vec::new(), between: Vec::new() }),
             phase: Mutex::<WindowsKernel, _>::new(Phase::New),
         })
+    }
+
+    /// The process whose handles its requests name.
+    pub(crate) fn owner(&self) -> usize {
+        self.owner
     }
 
     /// Whether its carriers are to end.

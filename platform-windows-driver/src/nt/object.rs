@@ -2,8 +2,8 @@
 
 use super::Status;
 use super::raw::{
-    ClientId, IoGetRequestorProcessId, KERNEL_HANDLE, ObReferenceObjectByHandle, ObfDereferenceObject, ObjectAttributes, Pointer,
-    ZwClose, ZwDuplicateObject, ZwOpenProcess, ZwQueryObject,
+    ClientId, KERNEL_HANDLE, ObReferenceObjectByHandle, ObfDereferenceObject, ObjectAttributes, Pointer, ZwClose,
+    ZwDuplicateObject, ZwOpenProcess, ZwQueryObject,
 };
 use core::mem::MaybeUninit;
 use core::time::Duration;
@@ -39,14 +39,13 @@ impl Handle {
         self.0
     }
 
-    /// The launcher's handle `number`, as one of the kernel's with the rights that the launcher's has. IRQL: `PASSIVE_LEVEL`.
+    /// The handle `number` of the process `owner`, as one of the kernel's with the rights that the process's has. IRQL:
+    /// `PASSIVE_LEVEL`.
     ///
     /// # Errors
     /// `INVALID_HANDLE` for no handle of that process; those of opening a process.
-    pub(crate) fn of_request(irp: Pointer, number: u64) -> Result<Self, Status> {
-        // SAFETY: The device gives requests of the framework's that it has not completed, whose packets are alive.
-        let process = unsafe { IoGetRequestorProcessId(irp) };
-        let id = ClientId { process: usize::try_from(process).unwrap_or(0), thread: 0 };
+    pub(crate) fn of_process(owner: usize, number: u64) -> Result<Self, Status> {
+        let id = ClientId { process: owner, thread: 0 };
         let attributes = ObjectAttributes::kernel();
         let mut process = core::ptr::null_mut();
         // SAFETY: All are ours and live through the call.

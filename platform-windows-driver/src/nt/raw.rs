@@ -98,7 +98,7 @@ unsafe extern "system" {
         options: u32,
     ) -> Status;
     pub(super) fn ZwQueryObject(handle: Pointer, class: u32, information: Pointer, bytes: u32, written: *mut u32) -> Status;
-    pub(super) fn IoGetRequestorProcessId(irp: Pointer) -> u32;
+    pub(super) safe fn PsGetCurrentProcessId() -> usize;
 
     // Files. IRQL: PASSIVE_LEVEL.
     pub(super) fn ZwCreateFile(

@@ -4,7 +4,8 @@
 
 use super::object::Object;
 use super::raw::{
-    KeQueryActiveProcessors, ObjectAttributes, Pointer, PsCreateSystemThread, PsGetCurrentThreadId, PsTerminateSystemThread,
+    KeQueryActiveProcessors, ObjectAttributes, Pointer, PsCreateSystemThread, PsGetCurrentProcessId, PsGetCurrentThreadId,
+    PsTerminateSystemThread,
 };
 use super::spin::SpinLock;
 use super::{Handle, Status};
@@ -74,6 +75,11 @@ pub(crate) fn join_all() {
 /// The number of the current thread; no other has it while this one lives. IRQL: any.
 pub(crate) fn current() -> usize {
     PsGetCurrentThreadId()
+}
+
+/// The number of the current process. IRQL: any.
+pub(crate) fn process() -> usize {
+    PsGetCurrentProcessId()
 }
 
 /// The processors of the first group that are active, one bit each. IRQL: any.

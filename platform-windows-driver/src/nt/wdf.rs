@@ -267,6 +267,4 @@ slots! {
     270 output_buffer(request: Pointer, least: usize, buffer: *mut Pointer, bytes: *mut usize) -> Status;
     /// `WdfRequestGetFileObject`.
     277 file_of(request: Pointer) -> Pointer;
-    /// `WdfRequestWdmGetIrp`.
-    285 irp_of(request: Pointer) -> Pointer;
 }

@@ -120,10 +120,6 @@ pub(crate) unsafe extern "system" fn file_of(_globals: Pointer, irp: *mut Irp) -
     unsafe { (*stack(irp)).file }
 }
 
-pub(crate) unsafe extern "system" fn irp_of(_globals: Pointer, irp: *mut Irp) -> *mut Irp {
-    irp
-}
-
 /// Runs `act` under the cancel lock.
 fn locked<R>(act: impl FnOnce() -> R) -> R {
     let mut irql = 0;

@@ -25,7 +25,7 @@ static TABLE: Table = Table(UnsafeCell::new([missing; SLOTS]));
 pub(crate) fn whole() -> *const Slot {
     // SAFETY: At load: see `Table`.
     let table = unsafe { &mut *TABLE.0.get() };
-    let here: [(usize, *const ()); 18] = [
+    let here: [(usize, *const ()); 17] = [
         (25, file::init_allocate as *const ()),
         (27, file::finish_initializing as *const ()),
         (54, file::init_free as *const ()),
@@ -42,7 +42,6 @@ pub(crate) fn whole() -> *const Slot {
         (269, request::input_buffer as *const ()),
         (270, request::output_buffer as *const ()),
         (277, request::file_of as *const ()),
-        (285, request::irp_of as *const ()),
         (393, request::mark_cancelable as *const ()),
     ];
     for (number, function) in here {
