@@ -13,7 +13,6 @@ use anyhow::{Context, Result, bail};
 use litebox_vm_init::{Ending, Job, Place, TOOLS_DIR};
 use serde::Serialize;
 
-use crate::setup::{Scope, Setup};
 use crate::vm::{Config, Vm};
 use crate::{paths, run};
 
@@ -102,9 +101,7 @@ pub(crate) fn run(group: Option<&str>) -> Result<i32> {
 
 /// Runs the groups in one VM; gives what each measured.
 fn boot(config: &Config, groups: &[&str]) -> Result<Vec<Vec<(String, String, Figures)>>> {
-    let cache = paths::cache();
-    let artefacts = Setup::new(cache.clone()).ensure(Scope::Sandbox)?;
-    let mut vm = Vm::boot(&cache, artefacts, &Config { module: true, ..config.clone() })?;
+    let mut vm = Vm::boot(&Config { module: true, ..config.clone() })?;
     let mut measured = Vec::new();
     for group in groups {
         let mut printed = |column| measure(&mut vm, group, column);

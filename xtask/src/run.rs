@@ -9,10 +9,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use litebox_vm_init::{GUEST_ROOT, Job, Place, SHARE_DIR, ToVm};
 
-use crate::setup::{Scope, Setup};
 use crate::terminal::{self, Raw};
 use crate::vm::{Config, Input, Output, Vm};
-use crate::{paths, tested};
 
 /// What a shell shows for a program that wrote to a closed pipe.
 const SIGPIPE_STATUS: i32 = 128 + 13;
@@ -78,10 +76,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<i32> {
         module: !args.native,
         ..Config::default()
     };
-    let cache = paths::cache();
-    let artefacts = Setup::new(cache.clone()).ensure(if args.native { Scope::Native } else { Scope::Sandbox })?;
-    let mut vm = Vm::boot(&cache, artefacts, &config)?;
-    tested::note(vm.release());
+    let mut vm = Vm::boot(&config)?;
 
     let program = (!args.program.is_empty()).then(|| job(args));
     let shell = args.shell.then(shell_job);

@@ -14,16 +14,12 @@ use super::accepted::Accepted;
 use super::report::{Entry, Run};
 use super::results::{Counts, Verdict, verdict};
 use super::tests::Test;
-use crate::setup::{Scope, Setup};
 use crate::vm::{Config, Output, Vm};
-use crate::{paths, tested};
 
 /// Bytes of each stream that are kept, from its beginning: a test that never stops writing must not fill this machine.
 const KEPT: usize = 4 << 20;
 /// Lines at the end of a test's output that are kept.
 const LAST_LINES: usize = 12;
-/// Boots that are tried: an emulated VM on a busy machine may miss its own timer while it starts.
-const BOOTS: u32 = 3;
 
 /// How to run tests.
 #[derive(Debug)]
@@ -89,7 +85,7 @@ impl Machine<'_> {
     fn run(&mut self, test: &Test, place: Place, seconds: u64) -> Result<Run> {
         let vm = match self.vm.take() {
             Some(vm) => self.vm.insert(vm),
-            None => self.vm.insert(boot(self.config)?),
+            None => self.vm.insert(Vm::boot(self.config)?),
         };
         let (ended, text) = match printed(vm, test, place, seconds) {
             Ok((ending, text)) => (vm.fault().map_or(Ok(ending), |fault| Err(fault.to_owned())), text),
@@ -141,19 +137,4 @@ fn printed(vm: &mut Vm, test: &Test, place: Place, seconds: u64) -> Result<(Endi
         },
     )?;
     Ok((ending, format!("{}\n{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr))))
-}
-
-/// Boots a VM with the module.
-fn boot(config: &Config) -> Result<Vm> {
-    let mut tries = 1;
-    let vm = loop {
-        let cache = paths::cache();
-        let artefacts = Setup::new(cache.clone()).ensure(Scope::Sandbox)?;
-        match Vm::boot(&cache, artefacts, config) {
-            Err(_) if tries < BOOTS => tries += 1,
-            result => break result?,
-        }
-    };
-    tested::note(vm.release());
-    Ok(vm)
 }

@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::fs::FlockOperation;
+use rustix::io::FdFlags;
 
 pub(crate) use self::host::{missing as missing_host_packages, which};
 pub(crate) use self::key::Key;
@@ -148,7 +149,7 @@ impl Setup {
             (FlockOperation::NonBlockingLockShared, FlockOperation::LockShared)
         };
         if rustix::fs::flock(&file, at_once).is_err() {
-            eprintln!("litebox: set-up: waiting for another cargo xtask that uses `{name}`");
+            eprintln!("litebox: set-up: waiting for another cargo xtask, or what one has left running, that uses `{name}`");
             rustix::fs::flock(&file, wait).with_context(|| format!("cannot lock {}", path.display()))?;
         }
         Ok(file)
@@ -166,7 +167,11 @@ impl Setup {
         drop(shared);
         let lock = self.lock(name, true)?;
         if !is_made() {
+            // What the step starts holds the lock as well. Some of it outlives an interrupted set-up (apt finishes what it has begun),
+            // and the next one waits until nobody writes there any more.
+            rustix::io::fcntl_setfd(&lock, FdFlags::empty())?;
             self.make(name, &key, &path, make)?;
+            rustix::io::fcntl_setfd(&lock, FdFlags::CLOEXEC)?;
         }
         rustix::fs::flock(&lock, FlockOperation::LockShared).context("cannot share a lock of ours")?;
         Ok(Built { path, key, lock: Arc::new(lock) })
@@ -249,5 +254,27 @@ impl Line {
             bar.finish_and_clear();
         }
         eprintln!("litebox: set-up: {} {how} in {:.1} s", self.name, self.begun.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_step_waits_for_what_an_interrupted_one_has_left_running() {
+        let setup = Setup::new(std::env::temp_dir().join(format!("litebox-setup-{}", std::process::id())));
+        let interrupted = setup.step("step", Key::default(), |out, _| {
+            Command::new("sh").args(["-c", "sleep 0.5; touch late"]).current_dir(out).spawn()?;
+            bail!("interrupted")
+        });
+        interrupted.unwrap_err();
+        let begun = Instant::now();
+        let built = setup.step("step", Key::default(), |out, _| Ok(fs::write(out.join("made"), "")?)).unwrap();
+        assert!(begun.elapsed() > Duration::from_millis(400));
+        assert!(built.path.join("made").exists() && !built.path.join("late").exists());
+        remove(&setup.cache).unwrap();
     }
 }

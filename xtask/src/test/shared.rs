@@ -3,9 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::report::Report;
-use crate::setup::{Scope, Setup};
 use crate::vm::{Config, Vm};
-use crate::{paths, tested};
 
 /// After so many crashes, more of them say nothing new.
 const LOST_LIMIT: u32 = 5;
@@ -85,16 +83,5 @@ impl Shared {
 /// # Errors
 /// Those of set-up and of the boot.
 pub(super) fn boot(kernel: Kernel, config: &Config) -> Result<Vm> {
-    let cache = paths::cache();
-    let scope = match kernel {
-        Kernel::Stock => Scope::Sandbox,
-        Kernel::Debug => Scope::Debug,
-    };
-    let artefacts = Setup::new(cache.clone()).ensure(scope)?;
-    let config = Config { module: true, debug_kernel: kernel == Kernel::Debug, ..config.clone() };
-    let vm = Vm::boot(&cache, artefacts, &config)?;
-    if kernel == Kernel::Stock {
-        tested::note(vm.release());
-    }
-    Ok(vm)
+    Vm::boot(&Config { module: true, debug_kernel: kernel == Kernel::Debug, ..config.clone() })
 }

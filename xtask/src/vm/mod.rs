@@ -8,19 +8,20 @@ mod qemu;
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use litebox_vm_init::{Decoder, Ending, Job, Message, Setup, ToHost, ToVm, send};
+use litebox_vm_init::{Decoder, Ending, Job, Message, Setup as Preparation, ToHost, ToVm, send};
 
 use self::console::Console;
 pub(crate) use self::debugger::Debugger;
 pub(crate) use self::outcome::Outcome;
-use crate::setup::Artefacts;
+use crate::setup::{Scope, Setup};
+use crate::{paths, tested};
 
 /// How often the kernel log is looked at while nothing comes from the VM.
 const TICK: Duration = Duration::from_millis(100);
@@ -50,8 +51,10 @@ pub(crate) struct Config {
     pub(crate) share: Option<PathBuf>,
     /// Load litebox.ko.
     pub(crate) module: bool,
-    /// The kernel is the debug kernel; what goes with it is started by whoever gives the artefacts.
+    /// The kernel is the debug kernel.
     pub(crate) debug_kernel: bool,
+    /// Further words of the kernel's command line.
+    pub(crate) kernel_words: &'static str,
     /// An emulated processor of this model, whatever this machine's own can do.
     pub(crate) emulated_cpu: Option<&'static str>,
     /// Let [`Vm::debugger`] change the VM's memory.
@@ -59,6 +62,17 @@ pub(crate) struct Config {
     /// Emulated, with a clock that advances by a nanosecond with each instruction: what is measured is how many are executed, and is
     /// the same each time. For one processor.
     pub(crate) counted: bool,
+}
+
+impl Config {
+    /// What such a VM takes.
+    fn scope(&self) -> Scope {
+        match (self.module, self.debug_kernel) {
+            (_, true) => Scope::Debug,
+            (true, false) => Scope::Sandbox,
+            (false, false) => Scope::Native,
+        }
+    }
 }
 
 impl Default for Config {
@@ -70,6 +84,7 @@ impl Default for Config {
             share: None,
             module: false,
             debug_kernel: false,
+            kernel_words: "",
             emulated_cpu: None,
             debugger: false,
             counted: false,
@@ -110,21 +125,22 @@ pub(crate) struct Vm {
     has_debugger: bool,
     patience: u32,
     last_sign: Instant,
-    release: String,
 }
 
 impl Vm {
-    /// Boots a VM and waits until it is prepared.
+    /// Makes what a VM takes, boots it and waits until it is prepared; tells of a kernel that is newer than the last tested one.
     ///
     /// # Errors
-    /// A VM that does not start, or cannot be prepared as `config` says; with what the kernel had to say.
-    pub(crate) fn boot(cache: &Path, artefacts: Artefacts, config: &Config) -> Result<Self> {
+    /// Set-up faults; a VM that does not start, or cannot be prepared as `config` says, with what the kernel had to say.
+    pub(crate) fn boot(config: &Config) -> Result<Self> {
+        let cache = paths::cache();
+        let artefacts = Setup::new(cache.clone()).ensure(config.scope())?;
         let accelerator = if config.counted || config.emulated_cpu.is_some() {
             qemu::Accelerator::Tcg
         } else {
-            qemu::accelerator(cache, &artefacts)
+            qemu::accelerator(&cache, &artefacts)
         };
-        let qemu::Started { child, stream, directory, console } = qemu::start(cache, &artefacts, config, accelerator)?;
+        let qemu::Started { child, stream, directory, console } = qemu::start(&cache, &artefacts, config, accelerator)?;
         let console = Console::new(console, config.kernel_log);
         let input = Input(Arc::new(Mutex::new(stream.try_clone()?)));
         stream.set_read_timeout(Some(TICK))?;
@@ -139,9 +155,8 @@ impl Vm {
             has_debugger: config.debugger,
             patience: if config.debug_kernel { DEBUG_PATIENCE } else { 1 },
             last_sign,
-            release: String::new(),
         };
-        vm.input.send(&ToVm::Setup(Setup { module: config.module, share: config.share.is_some() }))?;
+        vm.input.send(&ToVm::Setup(Preparation { module: config.module, share: config.share.is_some() }))?;
         let limit = BOOT_LIMIT * vm.patience;
         let deadline = Instant::now() + limit;
         let prepared = loop {
@@ -155,15 +170,13 @@ impl Vm {
                 Err(error) => break Err(error),
             }
         };
-        vm.release = prepared.map_err(|error| vm.console.explain(error))?;
+        let release = prepared.map_err(|error| vm.console.explain(error))?;
+        if !config.debug_kernel {
+            tested::note(&release);
+        }
         // Everything is open by now: whoever waits for the cache may change it.
         drop(artefacts);
         Ok(vm)
-    }
-
-    /// The kernel's release.
-    pub(crate) fn release(&self) -> &str {
-        &self.release
     }
 
     /// The first line of the kernel's log that reports a fault, if there is one.

@@ -60,6 +60,8 @@ pub(super) fn start(cache: &Path, artefacts: &Artefacts, config: &Config, accele
     let theirs = OwnedFd::from(theirs);
     rustix::io::fcntl_setfd(&theirs, FdFlags::empty())?;
 
+    // Whether timer interrupts arrive is tried by waiting ten ticks, which an emulator on a busy machine may miss: a panic then.
+    let always = "console=ttyS0 rdinit=/init panic=-1 oops=panic no_timer_check";
     let words = if config.kernel_log { "loglevel=7" } else { "quiet loglevel=5" };
     // `quiet` would hide some checkers' reports. A fixed layout gives coverage and addresses that can be looked up.
     let words = if config.debug_kernel { "loglevel=7 page_poison=1 nokaslr watchdog_thresh=60" } else { words };
@@ -80,7 +82,7 @@ pub(super) fn start(cache: &Path, artefacts: &Artefacts, config: &Config, accele
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.arg("-m").arg(config.memory_mib.to_string()).arg("-smp").arg(config.cpus.to_string());
     command.arg("-kernel").arg(&files[0]).arg("-initrd").arg(&files[1]);
-    command.arg("-append").arg(format!("console=ttyS0 rdinit=/init panic=-1 oops=panic {words}"));
+    command.arg("-append").arg(format!("{always} {words} {}", config.kernel_words));
     command.arg("-serial").arg(format!("file:{}", console.display()));
     command.arg("-chardev").arg(format!("socket,id=control,fd={}", theirs.as_raw_fd()));
     command.args(["-device", "virtio-serial-pci", "-device"]).arg(format!("virtserialport,chardev=control,name={PORT_NAME}"));
