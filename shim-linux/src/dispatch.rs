@@ -47,8 +47,12 @@ impl<P: Cpu> fmt::Debug for Resume<P> {
 /// Makes the system call that `regs` ask for.
 pub fn dispatch<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Resume<P> {
     task.sp = regs.sp;
-    if task.is_watched() && watched::before(task, regs) == Way::Skip {
-        return go_back(task, regs, None);
+    if task.is_watched() {
+        match watched::before(task, regs) {
+            Way::Make => {}
+            Way::Skip => return go_back(task, regs, None),
+            Way::End(end) => return self::end(task, regs, end),
+        }
     }
     let number = regs.number();
     let raw = regs.args();

@@ -41,6 +41,7 @@ pub mod processors;
 pub mod program;
 mod quick;
 pub mod regs;
+mod seccomp;
 mod shared;
 pub mod signal;
 pub mod table;

@@ -68,10 +68,11 @@ impl Regs {
         Self { ip, sp, orig_ax: u64::MAX, ..Self::default() }.sanitise()
     }
 
-    /// The number of the call that is being made.
+    /// The number of the call that is being made: an `int`, as in Linux, so that the upper half of its register is of no account.
     #[must_use]
     pub const fn number(&self) -> u64 {
-        self.orig_ax
+        let [a, b, c, d, ..] = self.orig_ax.to_le_bytes();
+        u64::from_le_bytes((i32::from_le_bytes([a, b, c, d]) as i64).to_le_bytes())
     }
 
     /// Its six arguments.
@@ -115,5 +116,7 @@ mod tests {
     fn arguments_come_in_the_order_of_the_abi() {
         let regs = Regs { di: 1, si: 2, dx: 3, r10: 4, r8: 5, r9: 6, orig_ax: 7, ..Regs::default() };
         assert_eq!((regs.args(), regs.number()), ([1, 2, 3, 4, 5, 6], 7));
+        assert_eq!(Regs { orig_ax: 0x1_0000_0007, ..regs }.number(), 7);
+        assert_eq!(Regs { orig_ax: 0xffff_ffff, ..regs }.number(), u64::MAX);
     }
 }

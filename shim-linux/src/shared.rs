@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use litebox_core::fs::locks::FileLocks;
 use litebox_core::fs::types::{DeviceId, InodeId};
 use litebox_core::ipc::msg::Messages;
+use litebox_core::ipc::posix::Queues;
 use litebox_core::ipc::sem::Semaphores;
 use litebox_core::ipc::shm::Segments;
 use litebox_core::net::unix::UnixNet;
@@ -33,6 +34,7 @@ pub(crate) struct Shared<P: Platform> {
     segments: Segments<P>,
     semaphores: Semaphores<P>,
     messages: Messages<P>,
+    queues: Queues<P>,
     terminals: Arc<Terminals<P>>,
 }
 
@@ -55,6 +57,7 @@ impl<P: Platform> Shared<P> {
             segments: Segments::new(quota),
             semaphores: Semaphores::new(quota),
             messages: Messages::new(quota),
+            queues: Queues::new(quota),
             terminals: Terminals::new(quota, PTS, jobs),
         }
     }
@@ -82,6 +85,11 @@ impl<P: Platform> Shared<P> {
     /// Queues of messages with a key.
     pub(crate) fn messages(&self) -> &Messages<P> {
         &self.messages
+    }
+
+    /// Queues of messages with a name.
+    pub(crate) fn queues(&self) -> &Queues<P> {
+        &self.queues
     }
 
     /// Terminals.

@@ -11,10 +11,10 @@
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
-    attributes, dirs, event, fcntl, files, foreign, futex, ids, ioctl, limits, map, membarrier, message, msg, names, pipe, poll,
-    prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task, terminal, time, timer, transfer, xattr,
+    attributes, dirs, event, fcntl, files, foreign, futex, ids, ioctl, limits, map, membarrier, message, mq, msg, names, pipe,
+    poll, prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task, terminal, time, timer, transfer, xattr,
 };
-use crate::calls::{exec, kill, pidfd, process, ptrace, wait};
+use crate::calls::{exec, kill, pidfd, process, ptrace, seccomp, wait};
 use crate::signal::Cpu;
 use crate::task::Task;
 use litebox_core::error::{Errno, Result};
@@ -284,7 +284,7 @@ syscalls! {
     154 modify_ldt () = None [NOSYS, "16-bit and call-gate segments are not offered"];
     155 pivot_root () = None [PERM, "what is mounted is said when a sandbox is made"];
     156 _sysctl () = None [NOSYS, "Linux has it no more"];
-    157 prctl (option: Int, arg2: Word, arg3: Word, arg4: Word, arg5: Word) = Partial [prctl::prctl, No, "names, parent-death signals, dumpable, subreapers, no_new_privs (always on), and as switches without effect keep-caps, bounding set, huge pages, timer slack, names of memory; others are EINVAL"];
+    157 prctl (option: Int, arg2: Word, arg3: Word, arg4: Word, arg5: Word) = Partial [prctl::prctl, No, "names, parent-death signals, dumpable, subreapers, no_new_privs, seccomp(2), and as switches without effect keep-caps, bounding set, huge pages, timer slack, names of memory; others are EINVAL"];
     158 arch_prctl (option: Int, addr: Ptr) = Partial [task::arch_prctl, No, "ARCH_SET_FS, ARCH_GET_FS, ARCH_SET_GS, ARCH_GET_GS"];
     159 adjtimex () = None [PERM, "a sandbox does not change its host"];
     160 setrlimit (resource: Count, limit: Ptr) = Partial [limits::setrlimit, No, "kept; RLIMIT_STACK and the argument limit are enforced"];
@@ -367,12 +367,12 @@ syscalls! {
     237 mbind () = None [NOSYS, "not supported yet"];
     238 set_mempolicy () = None [NOSYS, "not supported yet"];
     239 get_mempolicy () = None [NOSYS, "not supported yet"];
-    240 mq_open () = None [NOSYS, "not supported yet"];
-    241 mq_unlink () = None [NOSYS, "not supported yet"];
-    242 mq_timedsend () = None [NOSYS, "not supported yet"];
-    243 mq_timedreceive () = None [NOSYS, "not supported yet"];
-    244 mq_notify () = None [NOSYS, "not supported yet"];
-    245 mq_getsetattr () = None [NOSYS, "not supported yet"];
+    240 mq_open (name: Path, flags: Flags, mode: Mode, attr: Ptr) = Partial [mq::mq_open, No, "the names are in no file system"];
+    241 mq_unlink (name: Path) = Full [mq::mq_unlink, No];
+    242 mq_timedsend (fd: Fd, message: Ptr, len: Len, priority: Count, timeout: Ptr) = Full [mq::mq_timedsend, IfAsked];
+    243 mq_timedreceive (fd: Fd, message: Ptr, len: Len, priority: Ptr, timeout: Ptr) = Full [mq::mq_timedreceive, IfAsked];
+    244 mq_notify (fd: Fd, event: Ptr) = Partial [mq::mq_notify, No, "SIGEV_THREAD is EBADF, as it takes a netlink socket; a registration outlives the descriptor"];
+    245 mq_getsetattr (fd: Fd, new: Ptr, old: Ptr) = Full [mq::mq_getsetattr, No];
     246 kexec_load () = None [PERM, "a sandbox does not change its host"];
     247 waitid (which: Int, pid: Pid, info: Ptr, options: Flags, rusage: Ptr) = Partial [wait::waitid, IfAsked, "the usage is all zero"];
     248 add_key () = None [NOSYS, "not supported yet"];
@@ -444,7 +444,7 @@ syscalls! {
     314 sched_setattr (pid: Pid, attr: Ptr, flags: Flags) = Partial [sched::sched_setattr, No, "checked, kept for the process and without effect; real-time policies are EPERM"];
     315 sched_getattr (pid: Pid, attr: Ptr, size: Count, flags: Flags) = Full [sched::sched_getattr, No];
     316 renameat2 (olddir: DirFd, old: Path, newdir: DirFd, new: Path, flags: Flags) = Partial [names::renameat2, No, "RENAME_WHITEOUT is EINVAL"];
-    317 seccomp () = None [NOSYS, "not supported yet"];
+    317 seccomp (operation: Count, flags: Flags, args: Ptr) = Partial [seccomp::seccomp, No, "no user notification: SECCOMP_FILTER_FLAG_NEW_LISTENER is EINVAL; SECCOMP_RET_LOG is not logged"];
     318 getrandom (buf: Ptr, len: Len, flags: Flags) = Full [task::getrandom, No];
     319 memfd_create (name: Path, flags: Flags) = Partial [fcntl::memfd_create, No, "huge pages are EINVAL"];
     320 kexec_file_load () = None [PERM, "a sandbox does not change its host"];

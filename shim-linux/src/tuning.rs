@@ -15,6 +15,8 @@ pub struct Tuning {
     pub no_huge_pages: bool,
     /// `PR_SET_TIMERSLACK`, in nanoseconds; `None` is as usual.
     pub timer_slack: Option<u64>,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    pub no_new_privs: bool,
     /// How it differs from a usual program. See personality(2).
     pub personality: u32,
     /// What is added to its badness when memory is short, -1000 to 1000. See `proc_pid_oom_score_adj(5)`.

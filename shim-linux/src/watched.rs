@@ -3,10 +3,13 @@
 //! [`dispatch`](crate::dispatch()) comes here only for tasks with a [`Watch`] bit. Order, as in Linux kernel/entry/common.c: the
 //! tracer is stopped for before the filter, and after the call; a single step over a call ends after it.
 
+use crate::calls::ptrace::ARCH;
 use crate::regs::Regs;
-use crate::signal::Cpu;
+use crate::seccomp::{Data, Mode, action};
+use crate::signal::{Cpu, Info, Origin, Signal};
 use crate::table::{self, Restart};
-use crate::task::{Task, Watch};
+use crate::task::{End, Event, Task, Watch};
+use linux_raw_sys::general;
 use linux_raw_sys::ptrace as raw;
 
 /// What becomes of a call.
@@ -16,6 +19,8 @@ pub(crate) enum Way {
     Make,
     /// It is not made; its result is in `ax` already.
     Skip,
+    /// The task ends instead.
+    End(End),
 }
 
 /// What a task has to tell on its way to ring 3, when other things that it waits for are done.
@@ -49,7 +54,78 @@ pub(crate) fn before<P: Cpu>(task: &mut Task<P>, regs: &mut Regs) -> Way {
             return Way::Skip;
         }
     }
-    Way::Make
+    if watch.contains(Watch::FILTERED) { filter(task, regs, true) } else { Way::Make }
+}
+
+/// Largest errno. Linux: `MAX_ERRNO`.
+const ERRNO_MAX: u32 = 4095;
+
+/// Asks the task's filters. `may_trace`: a tracer may be asked, which is so once for each call. Linux: `__secure_computing`.
+fn filter<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, may_trace: bool) -> Way {
+    let number = low(regs.number());
+    let mode = task.shared().seccomp();
+    let answer = match mode {
+        Mode::Off => return Way::Make,
+        Mode::Strict => return strict(task, number),
+        Mode::Filters(_) => mode.ask(&Data::new(number, ARCH, regs.ip, regs.args())),
+    };
+    drop(mode);
+    let word = answer & action::WORD;
+    match answer & action::MASK {
+        action::ALLOW | action::LOG => Way::Make,
+        action::ERRNO => {
+            regs.ax = 0u64.wrapping_sub(word.min(ERRNO_MAX).into());
+            Way::Skip
+        }
+        action::TRAP => {
+            regs.ax = regs.orig_ax;
+            task.compel(stopped_by_filter(regs, number, word));
+            Way::Skip
+        }
+        action::TRACE if !may_trace => Way::Make,
+        action::TRACE if task.tells(Event::Seccomp) => {
+            regs.ax = NO_RESULT;
+            task.event(regs, Event::Seccomp, word.into());
+            let is_negative = regs.number() >> 63 != 0;
+            if task.verdict().is_some() || is_negative {
+                return Way::Skip;
+            }
+            // The tracer may have made it another call.
+            filter(task, regs, false)
+        }
+        action::TRACE => {
+            regs.ax = NO_RESULT;
+            Way::Skip
+        }
+        action::KILL_THREAD if task.process().task_count() > 1 => Way::End(End::Task(31)),
+        // What is not known kills, too.
+        _ => {
+            regs.ax = regs.orig_ax;
+            Way::End(End::Signal(Signal::SYS.number()))
+        }
+    }
+}
+
+fn low(word: u64) -> u32 {
+    u32::try_from(word & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+/// `SIGSYS`, as a filter sends it.
+fn stopped_by_filter(regs: &Regs, number: u32, word: u32) -> Info {
+    let int = |word: u32| i32::from_le_bytes(word.to_le_bytes());
+    let origin = Origin::Call { ip: regs.ip, number: int(number) };
+    Info { signal: Signal::SYS, errno: int(word), code: int(general::SYS_SECCOMP), origin }
+}
+
+/// The calls of strict mode.
+fn strict<P: Cpu>(task: &Task<P>, number: u32) -> Way {
+    let is_allowed = matches!(number, general::__NR_read | general::__NR_write | general::__NR_exit | general::__NR_rt_sigreturn);
+    match (is_allowed, task.process().task_count()) {
+        (true, _) => Way::Make,
+        (false, 1) => Way::End(End::Signal(Signal::KILL.number())),
+        // The thread alone.
+        (false, _) => Way::End(End::Task(9)),
+    }
 }
 
 /// On the way out of a call, or to a new program: everything that is due.

@@ -1,6 +1,6 @@
 //! prctl(2), capget(2), capset(2).
 
-use super::{put, take};
+use super::{put, seccomp, take};
 use crate::args::{Int, Ptr, Word};
 use crate::signal::{Cpu, Signal};
 use crate::task::{Process, ProcessState, Task};
@@ -62,10 +62,15 @@ pub(crate) fn prctl<P: Cpu>(task: &mut Task<P>, option: Int, arg2: Word, arg3: W
             let slack = task.process().with(|state| state.tuning.timer_slack).unwrap_or(TIMER_SLACK);
             Ok(u32::try_from(slack).unwrap_or(u32::MAX))
         }
-        // A sandbox has no program that would give privileges.
-        op::PR_SET_NO_NEW_PRIVS if value == 1 && rest_is_zero => Ok(0),
-        op::PR_GET_NO_NEW_PRIVS if value == 0 && rest_is_zero => Ok(1),
-        op::PR_GET_SECCOMP | op::PR_GET_SECUREBITS => Ok(0),
+        // A sandbox has no program that would give privileges, whatever is asked for.
+        op::PR_SET_NO_NEW_PRIVS if value == 1 && rest_is_zero => Ok(set(task, |state| state.tuning.no_new_privs = true)),
+        op::PR_GET_NO_NEW_PRIVS if value == 0 && rest_is_zero => {
+            Ok(u32::from(task.process().with(|state| state.tuning.no_new_privs)))
+        }
+        op::PR_GET_SECCOMP => Ok(task.shared().seccomp().number()),
+        op::PR_SET_SECCOMP if value == 1 => seccomp::set_strict(task).map(|()| 0),
+        op::PR_SET_SECCOMP if value == 2 => seccomp::set_filter(task, 0, GuestAddr::new(arg3.0)),
+        op::PR_GET_SECUREBITS => Ok(0),
         op::PR_CAPBSET_READ if value <= u64::from(raw::CAP_LAST_CAP) => Ok(1),
         op::PR_CAPBSET_DROP if value <= u64::from(raw::CAP_LAST_CAP) => {
             if task.credentials().privileged {

@@ -15,7 +15,7 @@ use litebox_core::fs::inode::InodeRef;
 use litebox_core::fs::proc::{LinkTarget, ProcFile, ProcId, ProcLink};
 use litebox_core::fs::pseudo::FixedDir;
 use litebox_core::fs::types::{DeviceId, Gid, InodeId, Mode, Uid};
-use litebox_core::ipc::{msg, sem, shm};
+use litebox_core::ipc::{msg, posix, sem, shm};
 use litebox_core::mm::{GUEST_START, MAX_AREAS, PAGE_SIZE};
 
 /// What a name leads to.
@@ -71,12 +71,21 @@ impl<P: Cpu> Fixed<P> {
         &[("fs", Node::Dir(Self::SYS_FS)), ("kernel", Node::Dir(Self::SYS_KERNEL)), ("vm", Node::Dir(Self::SYS_VM))];
 
     const SYS_FS: &'static [(&'static str, Node<P>)] = &[
+        ("mqueue", Node::Dir(Self::SYS_MQUEUE)),
         ("file-max", Node::Text("9223372036854775807\n")),
         ("nr_open", Node::File(|_| line(format_args!("{FD_MAX}\n")))),
         ("overflowgid", Node::Text("65534\n")),
         ("overflowuid", Node::Text("65534\n")),
         ("pipe-max-size", Node::Text("1048576\n")),
         ("suid_dumpable", Node::Text("0\n")),
+    ];
+
+    const SYS_MQUEUE: &'static [(&'static str, Node<P>)] = &[
+        ("msg_default", Node::File(|_| line(format_args!("{}\n", posix::MESSAGES_USUAL)))),
+        ("msg_max", Node::File(|_| line(format_args!("{}\n", posix::MESSAGES_USUAL)))),
+        ("msgsize_default", Node::File(|_| line(format_args!("{}\n", posix::BYTES_USUAL)))),
+        ("msgsize_max", Node::File(|_| line(format_args!("{}\n", posix::BYTES_USUAL)))),
+        ("queues_max", Node::File(|_| line(format_args!("{}\n", posix::QUEUES_MAX)))),
     ];
 
     const SYS_KERNEL: &'static [(&'static str, Node<P>)] = &[

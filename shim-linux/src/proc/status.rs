@@ -210,7 +210,10 @@ pub(super) fn status<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
     let may = prctl::capabilities(&process);
     let sets = [("CapInh", 0), ("CapPrm", may), ("CapEff", may), ("CapBnd", prctl::ALL), ("CapAmb", 0)];
     sets.iter().try_for_each(|(name, set)| text.put(format_args!("{name}:\t{set:016x}\n")))?;
-    text.bytes(b"NoNewPrivs:\t1\nSeccomp:\t0\nSeccomp_filters:\t0\n")?;
+    let no_new_privs = u32::from(process.with(|state| state.tuning.no_new_privs));
+    let mode = who.task()?.map(|task| task.seccomp()).unwrap_or_default();
+    let (number, count) = (mode.number(), mode.count());
+    text.put(format_args!("NoNewPrivs:\t{no_new_privs}\nSeccomp:\t{number}\nSeccomp_filters:\t{count}\n"))?;
     let all = process.sandbox().machine().processors;
     let allowed = who.task()?.and_then(|task| task.with_carrier(P::affinity)).map_or(all, |allowed| allowed.intersection(&all));
     let mask = Mask { set: &allowed, highest: all.numbers().last().unwrap_or(0) };

@@ -4,11 +4,12 @@
 //! [`Spawn`]s and wakes them by [`Cpu::kick`](crate::signal::Cpu::kick).
 //! Invariants: a [`Task`] is used by its own carrier only; what others reach is in its [`TaskShared`] or its [`Process`], under
 //! locks. Locks, outermost first: `Sandbox::tree`; `Process::tasks`; a process's state, actions, `files`, `fs`; its `group`; a
-//! task's `tracing` and `pending`; its `carrier`, under which it is kicked. Nothing is held while a task sleeps.
+//! task's `tracing`, `seccomp` and `pending`; its `carrier`, under which it is kicked. Nothing is held while a task sleeps.
 //! Sources: Linux kernel/fork.c, kernel/exit.c, kernel/signal.c.
 
 mod exec;
 mod exit;
+mod filtered;
 mod jobs;
 mod pidfd;
 mod post;
@@ -27,7 +28,7 @@ pub(crate) use jobs::Take;
 pub(crate) use pidfd::PidFd;
 pub use process::{Condition, Ids, LIMITS, Limit, Process, ProcessState};
 pub use ptrace::Watch;
-pub(crate) use ptrace::{AtCall, Options, Tracee, UserWord, WORDS};
+pub(crate) use ptrace::{AtCall, Event, Options, Tracee, UserWord, WORDS};
 pub use sandbox::Sandbox;
 pub(crate) use signalfd::SignalFd;
 pub(crate) use spawn::Request;

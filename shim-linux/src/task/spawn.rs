@@ -235,6 +235,8 @@ impl<P: Cpu> Task<P> {
             }
             return Err(error);
         }
+        // After it is among its process's tasks, so that filters for all reach it or its maker.
+        shared.set_seccomp(self.shared.seccomp());
         tree.threads.insert(id, Arc::clone(&process));
         let event = request.event().filter(|event| self.tells(*event));
         let traced = if event.is_some() || request.has(raw::CLONE_PTRACE) {

@@ -6,6 +6,7 @@ use super::sandbox::Sandbox;
 use super::spawn::{Spawned, Unborn, Vfork};
 use super::tree::Node;
 use crate::regs::Regs;
+use crate::seccomp::Mode;
 use crate::signal::sequence::Sequences;
 use crate::signal::{AltStack, Cpu, Info, Pending, SigSet};
 use crate::watched::Due;
@@ -49,6 +50,8 @@ pub struct TaskShared<P: Cpu> {
     /// Why its calls go the long way: bits of [`Watch`].
     watch: AtomicU32,
     tracing: Mutex<P, Tracing>,
+    /// What filters its calls.
+    pub(super) seccomp: Mutex<P, Mode>,
     name: Mutex<P, [u8; 16]>,
     /// Where it sleeps when no signal may wake it.
     park: WaitQueue<P>,
@@ -81,6 +84,7 @@ impl<P: Cpu> TaskShared<P> {
             trapped: AtomicBool::new(false),
             watch: AtomicU32::new(watch.bits()),
             tracing: Mutex::<P, _>::new(Tracing::default()),
+            seccomp: Mutex::<P, _>::new(Mode::Off),
             name: Mutex::<P, _>::new(name),
             park: WaitQueue::new(),
             carrier: Mutex::<P, _>::new(None),

@@ -20,6 +20,7 @@ pub(crate) enum Event {
     Exec,
     VforkDone,
     Exit,
+    Seccomp,
 }
 
 impl Event {
@@ -31,6 +32,7 @@ impl Event {
             Self::Exec => raw::PTRACE_EVENT_EXEC,
             Self::VforkDone => raw::PTRACE_EVENT_VFORK_DONE,
             Self::Exit => raw::PTRACE_EVENT_EXIT,
+            Self::Seccomp => raw::PTRACE_EVENT_SECCOMP,
         }
     }
 
@@ -42,6 +44,7 @@ impl Event {
             Self::Exec => Options::EXEC,
             Self::VforkDone => Options::VFORK_DONE,
             Self::Exit => Options::EXIT,
+            Self::Seccomp => Options::SECCOMP,
         }
     }
 }

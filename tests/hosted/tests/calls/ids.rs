@@ -80,7 +80,8 @@ fn switches_are_kept_and_unknown_ones_refused() {
     assert_eq!((prctl(op::PR_SET_KEEPCAPS, &[1]), prctl(op::PR_GET_KEEPCAPS, &[])), (Ok(0), Ok(1)));
     assert_eq!(prctl(op::PR_CAPBSET_READ, &[40]), Ok(1));
     assert_eq!(prctl(op::PR_CAPBSET_READ, &[41]), Err(errno::EINVAL));
-    assert_eq!(prctl(op::PR_SET_SECCOMP, &[2]), Err(errno::EINVAL));
+    assert_eq!(prctl(op::PR_SET_SECCOMP, &[3]), Err(errno::EINVAL));
+    assert_eq!(prctl(op::PR_SET_SECCOMP, &[2]), Err(errno::EFAULT));
     assert_eq!(guest.half(at), 9);
 }
 
