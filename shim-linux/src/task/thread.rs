@@ -49,7 +49,7 @@ pub struct TaskShared<P: Cpu> {
     trapped: AtomicBool,
     /// Why its calls go the long way: bits of [`Watch`].
     watch: AtomicU32,
-    tracing: Mutex<P, Tracing>,
+    tracing: Mutex<P, Tracing<P>>,
     /// What filters its calls.
     pub(super) seccomp: Mutex<P, Mode>,
     name: Mutex<P, [u8; 16]>,
@@ -215,7 +215,7 @@ impl<P: Cpu> TaskShared<P> {
     }
 
     /// What it has to do with its tracer.
-    pub(super) fn tracing(&self) -> &Mutex<P, Tracing> {
+    pub(super) fn tracing(&self) -> &Mutex<P, Tracing<P>> {
         &self.tracing
     }
 

@@ -100,7 +100,8 @@ impl Wanted {
     fn news<P: Cpu>(&self, tree: &Tree<P>, node: &Node<P>) -> Option<News> {
         let pid = node.process.pid();
         let (is_traced, is_reparented) = (tree.tracees.contains_key(&pid), tree.is_reparented(pid));
-        let ended = node.ended.filter(|_| self.ended && !is_reparented).map(News::Ended);
+        let is_held = is_reparented || tree.has_ended_threads(pid);
+        let ended = node.ended.filter(|_| self.ended && !is_held).map(News::Ended);
         let stopped = node.stopped.filter(|_| self.stopped && (!is_traced || is_reparented)).map(News::Stopped);
         ended.or(stopped).or_else(|| (self.continued && node.continued).then_some(News::Continued))
     }

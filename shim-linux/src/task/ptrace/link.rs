@@ -84,6 +84,11 @@ impl<P: Cpu> Tree<P> {
             if tid == entry.process.pid() && (self.tell_parent(tid, News::Ended(end)) || self.ended) {
                 self.remove(tid);
             }
+            // The end of the process may have waited for this.
+            let parent = self.nodes.get(&entry.process.pid()).and_then(|node| self.nodes.get(&node.parent));
+            if let Some(parent) = parent {
+                parent.process.children_changed().wake_all();
+            }
         }
     }
 

@@ -34,6 +34,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bitflags::bitflags;
 use linux_raw_sys::ptrace as raw;
+use litebox_core::mm::AddressSpace;
 
 bitflags! {
     /// Why a task's calls go the long way.
@@ -79,12 +80,11 @@ bitflags! {
 }
 
 /// What a task has to do with its tracer. Linux: `task_struct::ptrace`, `last_siginfo`, `exit_code`, `ptrace_message`.
-#[derive(Debug, Default)]
-pub(in crate::task) struct Tracing {
+pub(in crate::task) struct Tracing<P: Cpu> {
     /// What was agreed on; `None` without a tracer.
     terms: Option<Terms>,
     /// The stop that it is in.
-    halt: Option<Box<Halt>>,
+    halt: Option<Box<Halt<P>>>,
     /// How it leaves the stop, once that is said.
     going: Option<Going>,
     /// It is stopped and told of a continuation, but takes no requests: `PTRACE_LISTEN`.
@@ -95,9 +95,15 @@ pub(in crate::task) struct Tracing {
     debug_status: u64,
 }
 
-impl Tracing {
+impl<P: Cpu> Default for Tracing<P> {
+    fn default() -> Self {
+        Self { terms: None, halt: None, going: None, listens: false, message: 0, debug_status: 0 }
+    }
+}
+
+impl<P: Cpu> Tracing<P> {
     /// The stop, if the task takes requests in it.
-    fn stopped(&mut self) -> Option<&mut Halt> {
+    fn stopped(&mut self) -> Option<&mut Halt<P>> {
         if self.going.is_some() || self.listens { None } else { self.halt.as_deref_mut() }
     }
 }
@@ -114,8 +120,7 @@ struct Going {
 }
 
 /// A stop, and what others reach of the task in it.
-#[derive(Debug)]
-struct Halt {
+struct Halt<P: Cpu> {
     /// The status that wait(2) gives, without its lowest byte: a signal, and an event above it.
     code: u32,
     /// Whether somebody has waited for it.
@@ -123,6 +128,7 @@ struct Halt {
     /// The signal of the stop, if there is one: not of a stop of the whole process.
     info: Option<Info>,
     registers: Registers,
+    memory: Arc<AddressSpace<P>>,
     /// x87, SSE and so on, in the processor's standard format.
     image: Vec<u8>,
     /// Whether the image was changed.

@@ -74,7 +74,7 @@ impl<P: Cpu> Task<P> {
 
 impl<P: Cpu> Tracee<P> {
     /// Looks at its stop, or changes what it goes on with.
-    fn with_halt<T>(&self, look: impl FnOnce(&mut Halt) -> Result<T>) -> Result<T> {
+    fn with_halt<T>(&self, look: impl FnOnce(&mut Halt<P>) -> Result<T>) -> Result<T> {
         let mut tracing = self.shared.tracing().lock();
         look(tracing.stopped().ok_or(NOT_STOPPED)?)
     }
@@ -87,7 +87,7 @@ impl<P: Cpu> Tracee<P> {
 
     /// Its memory.
     pub(crate) fn memory(&self) -> Result<Arc<AddressSpace<P>>> {
-        self.process.running().get().and_then(|exec| exec.mm.upgrade()).ok_or(errno!(SRCH, "it has ended"))
+        self.with_halt(|halt| Ok(Arc::clone(&halt.memory)))
     }
 
     pub(crate) fn registers(&self) -> Result<Registers> {

@@ -7,6 +7,7 @@ use super::{Going, Halt, Options, Registers, Watch};
 use crate::regs::{FLAG_TF, Regs};
 use crate::signal::{Cpu, Handler, Info, Origin, SaFlags, SigSet, Signal};
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::mem;
 use linux_raw_sys::general;
 use linux_raw_sys::ptrace as raw;
@@ -169,7 +170,9 @@ impl<P: Cpu> Task<P> {
         if let Some(bytes) = image.get_mut(464..472) {
             bytes.copy_from_slice(&P::fpu_features().to_le_bytes());
         }
-        let halt = Halt { code: why.code, told: false, info: why.info, registers, image, is_image_new: false, mask: self.mask() };
+        let memory = Arc::clone(&self.mm);
+        let mask = self.mask();
+        let halt = Halt { code: why.code, told: false, info: why.info, registers, memory, image, is_image_new: false, mask };
         let mut tracing = self.shared.tracing().lock();
         tracing.message = why.message;
         tracing.going = None;

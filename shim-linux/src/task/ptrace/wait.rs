@@ -14,6 +14,11 @@ impl<P: Cpu> Tree<P> {
         self.tracees.get(&pid).is_some_and(|entry| Some(entry.tracer_process) != parent)
     }
 
+    /// Whether other tasks of process `pid` have ended and their tracer was not told: its own end is told after theirs.
+    pub(in crate::task) fn has_ended_threads(&self, pid: u32) -> bool {
+        self.tracees.iter().any(|(tid, entry)| *tid != pid && entry.ended.is_some() && entry.process.pid() == pid)
+    }
+
     /// Looks among the tracees of process `pid`, on behalf of its task `task`: whether there is any that is wanted, and its news.
     pub(in crate::task) fn find_tracee(&mut self, pid: u32, task: u32, wanted: &Wanted) -> (bool, Option<Report>) {
         let mut any = false;
@@ -23,7 +28,8 @@ impl<P: Cpu> Tree<P> {
                 continue;
             }
             any = true;
-            found = entry.news(*tid, wanted);
+            let is_held = entry.ended.is_some() && *tid == entry.process.pid() && self.has_ended_threads(*tid);
+            found = if is_held { None } else { entry.news(*tid, wanted) };
             if found.is_some() {
                 break;
             }

@@ -9,3 +9,4 @@ mod pidfd;
 mod signals;
 mod storm;
 mod threads;
+mod tracing;
