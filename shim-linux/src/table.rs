@@ -228,7 +228,7 @@ syscalls! {
      98 getrusage (who: Int, usage: Ptr) = Partial [limits::getrusage, No, "only ru_maxrss is filled in, with what is in memory now"];
      99 sysinfo (info: Ptr) = Partial [limits::sysinfo, No, "loads are 0"];
     100 times (buf: Ptr) = Partial [limits::times, No, "process times are zero"];
-    101 ptrace (request: Offset, pid: Pid, addr: Ptr, data: Word) = Partial [ptrace::ptrace, No, "no debug registers: what is not zero finds no space; PTRACE_SINGLEBLOCK, PTRACE_SUSPEND_SECCOMP and requests for filters, rseq(2) and user dispatch are missing; 32-bit selectors have no effect"];
+    101 ptrace (request: Offset, pid: Pid, addr: Ptr, data: Word) = Partial [ptrace::ptrace, No, "debug registers are kept, and to switch a breakpoint of theirs on is ENOSPC; PTRACE_SINGLEBLOCK, PTRACE_SUSPEND_SECCOMP and requests for filters, rseq(2) and user dispatch are missing; 32-bit selectors have no effect"];
     102 getuid () = Full [ids::getuid, No];
     103 syslog () = None [PERM, "a sandbox does not see the log of its host"];
     104 getgid () = Full [ids::getgid, No];

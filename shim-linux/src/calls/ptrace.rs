@@ -110,20 +110,14 @@ fn look_or_change<P: Cpu>(tracee: &Tracee<P>, request: u32, addr: Ptr, data: Wor
         raw::PTRACE_PEEKUSR => {
             let word = match UserWord::at(addr.0.get())? {
                 UserWord::Register(index) => tracee.registers()?.get(index),
-                UserWord::DebugStatus => tracee.debug_status(),
-                UserWord::Debug | UserWord::Nothing => 0,
+                UserWord::Debug(number) => tracee.debug(number),
+                UserWord::Nothing => 0,
             };
             put::<P, 8>(at, &word)
         }
         raw::PTRACE_POKEUSR => match UserWord::at(addr.0.get())? {
             UserWord::Register(index) => tracee.set_registers([(index, data.0)].into_iter()),
-            UserWord::DebugStatus => {
-                tracee.set_debug_status(data.0);
-                Ok(())
-            }
-            // To clear what is clear is all that can be done.
-            UserWord::Debug if data.0 == 0 => Ok(()),
-            UserWord::Debug => Err(errno!(NOSPC, "a sandbox has no debug registers")),
+            UserWord::Debug(number) => tracee.set_debug(number, data.0),
             UserWord::Nothing => Err(errno!(IO, "it cannot be changed")),
         },
         raw::PTRACE_GETREGS => put::<P, { WORDS * 8 }>(at, &tracee.registers()?),

@@ -56,7 +56,7 @@ impl<P: Cpu> Tree<P> {
         {
             let mut tracing = shared.tracing().lock();
             tracing.terms = Some(terms);
-            (tracing.message, tracing.listens, tracing.debug_status) = (0, false, 0);
+            (tracing.message, tracing.listens, tracing.debug) = (0, false, [0; 8]);
         }
         shared.watch_also(Watch::TRACED | how);
         let (tracer, tracer_process) = by;

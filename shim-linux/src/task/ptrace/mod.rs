@@ -91,13 +91,13 @@ pub(in crate::task) struct Tracing<P: Cpu> {
     listens: bool,
     /// What `PTRACE_GETEVENTMSG` gives.
     message: u64,
-    /// What was stored in the debug status register, which nothing here sets.
-    debug_status: u64,
+    /// What was stored in the debug registers, which nothing here uses.
+    debug: [u64; 8],
 }
 
 impl<P: Cpu> Default for Tracing<P> {
     fn default() -> Self {
-        Self { terms: None, halt: None, going: None, listens: false, message: 0, debug_status: 0 }
+        Self { terms: None, halt: None, going: None, listens: false, message: 0, debug: [0; 8] }
     }
 }
 

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use linux_raw_sys::ptrace as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
-use litebox_core::mm::AddressSpace;
+use litebox_core::mm::{AddressSpace, GUEST_END};
 
 /// What the stop of a tracee was for, as `PTRACE_GET_SYSCALL_INFO` tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,12 +170,28 @@ impl<P: Cpu> Tracee<P> {
         }
     }
 
-    pub(crate) fn debug_status(&self) -> u64 {
-        self.shared.tracing().lock().debug_status
+    /// Debug register `number`.
+    pub(crate) fn debug(&self, number: usize) -> u64 {
+        self.shared.tracing().lock().debug.get(number).copied().unwrap_or_default()
     }
 
-    pub(crate) fn set_debug_status(&self, status: u64) {
-        self.shared.tracing().lock().debug_status = status;
+    /// Sets debug register `number`: an address, the status, or the control register without a breakpoint that is switched on.
+    ///
+    /// # Errors
+    /// `IO`: there is no such register. `INVAL`: an address outside of the guest. `NOSPC`: a breakpoint, of which there are none.
+    pub(crate) fn set_debug(&self, number: usize, value: u64) -> Result<()> {
+        /// The bits that switch breakpoints on.
+        const ENABLED: u64 = 0xff;
+        match number {
+            0..=3 if value >= GUEST_END => return Err(errno!(INVAL, "an address outside of the guest")),
+            4 | 5 => return Err(errno!(IO, "no such register")),
+            7 if value & ENABLED != 0 => return Err(errno!(NOSPC, "a sandbox has no breakpoints of the processor")),
+            _ => {}
+        }
+        if let Some(slot) = self.shared.tracing().lock().debug.get_mut(number) {
+            *slot = value;
+        }
+        Ok(())
     }
 
     /// What of a call it stopped for, and the registers.

@@ -74,18 +74,14 @@ impl Registers {
 pub(crate) const USER_BYTES: u64 = 928;
 /// Where the debug registers are in it.
 const DEBUG: core::ops::RangeInclusive<u64> = 848..=848 + 7 * 8;
-/// The status among them.
-const DEBUG_STATUS: u64 = 6;
 
 /// A word of `struct user`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UserWord {
     /// Of its registers.
     Register(usize),
-    /// The debug status register.
-    DebugStatus,
-    /// A debug register that holds no breakpoint.
-    Debug,
+    /// A debug register.
+    Debug(usize),
     /// Something that is always 0.
     Nothing,
 }
@@ -101,10 +97,7 @@ impl UserWord {
         }
         Ok(match usize::try_from(at >> 3) {
             Ok(index) if index < WORDS => Self::Register(index),
-            _ if DEBUG.contains(&at) => {
-                let number = at.saturating_sub(*DEBUG.start()) >> 3;
-                if number == DEBUG_STATUS { Self::DebugStatus } else { Self::Debug }
-            }
+            _ if DEBUG.contains(&at) => Self::Debug(usize::try_from(at.saturating_sub(*DEBUG.start()) >> 3).unwrap_or_default()),
             _ => Self::Nothing,
         })
     }
@@ -153,8 +146,7 @@ mod tests {
     fn struct_user_has_registers_debug_registers_and_zeros() {
         assert_eq!(UserWord::at(26 * 8).unwrap(), UserWord::Register(26));
         assert_eq!(UserWord::at(27 * 8).unwrap(), UserWord::Nothing);
-        assert_eq!(UserWord::at(848 + 6 * 8).unwrap(), UserWord::DebugStatus);
-        assert_eq!((UserWord::at(848).unwrap(), UserWord::at(848 + 7 * 8).unwrap()), (UserWord::Debug, UserWord::Debug));
+        assert_eq!((UserWord::at(848).unwrap(), UserWord::at(848 + 7 * 8).unwrap()), (UserWord::Debug(0), UserWord::Debug(7)));
         for at in [4, USER_BYTES, USER_BYTES - 4, u64::MAX] {
             assert!(UserWord::at(at).unwrap_err().is(Errno::IO));
         }
