@@ -19,6 +19,7 @@ mod mirror;
 mod module;
 mod programs;
 mod tree;
+pub(crate) mod wine;
 
 use std::fs::{self, File};
 use std::io::IsTerminal;
@@ -35,7 +36,7 @@ pub(crate) use self::host::{missing as missing_host_packages, which};
 pub(crate) use self::key::Key;
 pub(crate) use self::log::Log;
 pub(crate) use self::mirror::Mirrors;
-pub(crate) use self::tree::Tree;
+pub(crate) use self::tree::{InTree, Tree};
 
 /// How often the progress line moves.
 const TICK: Duration = Duration::from_millis(120);

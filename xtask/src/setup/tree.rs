@@ -52,7 +52,7 @@ pub(crate) struct Tree {
 
 /// A command to run inside a tree, with what it is to see there.
 #[derive(Debug)]
-pub(super) struct InTree {
+pub(crate) struct InTree {
     root: PathBuf,
     binds: Vec<(PathBuf, String, bool)>,
     env: Vec<(String, String)>,
@@ -164,12 +164,12 @@ fn numbers(release: &str) -> Vec<u64> {
 
 impl InTree {
     /// A command in the tree at `root`.
-    pub(super) fn new(root: &Path) -> Self {
+    pub(crate) fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), binds: Vec::new(), env: Vec::new() }
     }
 
     /// Shows `source` at `target` in the tree, read and write.
-    pub(super) fn bind(mut self, source: &Path, target: &str) -> Self {
+    pub(crate) fn bind(mut self, source: &Path, target: &str) -> Self {
         self.binds.push((source.to_owned(), target.to_owned(), true));
         self
     }
@@ -187,7 +187,7 @@ impl InTree {
     }
 
     /// Runs a shell script.
-    pub(super) fn run(&self, script: &str, log: &mut Log) -> Result<()> {
+    pub(crate) fn run(&self, script: &str, log: &mut Log) -> Result<()> {
         need_root("working in the Debian tree")?;
         let root = self.root.display();
         let mut mounts = format!(

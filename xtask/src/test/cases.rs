@@ -18,15 +18,15 @@ const DEFAULT_SECONDS: u64 = 60;
 
 /// One program to compare.
 #[derive(Debug, Clone)]
-pub(super) struct Case {
+pub(crate) struct Case {
     /// List and name: `coreutils/sort`.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Why it is known to fail, if it is.
-    pub(super) known_failure: Option<String>,
+    pub(crate) known_failure: Option<String>,
     /// Status that it has natively.
-    pub(super) status: i32,
+    pub(crate) status: i32,
     /// Bytes of its standard input.
-    pub(super) stdin: Vec<u8>,
+    pub(crate) stdin: Vec<u8>,
     entry: Entry,
 }
 
@@ -74,7 +74,7 @@ struct KnownFailures {
 
 impl Case {
     /// The job that runs this case in one of its two places, with `slowness` times its time.
-    pub(super) fn job(&self, place: Place, slowness: u32) -> Job {
+    pub(crate) fn job(&self, place: Place, slowness: u32) -> Job {
         let mut env = run::environment();
         env.extend(self.entry.env.iter().map(|(name, value)| (name.clone(), value.clone())));
         let files = self.entry.files.iter().map(|(name, text)| JobFile {
@@ -98,7 +98,7 @@ impl Case {
 ///
 /// # Errors
 /// Lists that cannot be read, two cases of one name, and known failures of cases that do not exist.
-pub(super) fn load(filter: Option<&str>) -> Result<Vec<Case>> {
+pub(crate) fn load(filter: Option<&str>) -> Result<Vec<Case>> {
     let directory = paths::repository().join(CASES);
     let mut lists: Vec<_> = fs::read_dir(&directory)
         .with_context(|| format!("cannot read {}", directory.display()))?

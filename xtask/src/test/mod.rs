@@ -1,6 +1,6 @@
 //! `cargo xtask test`: checks of the sources, tests on this machine, and suites in the VM.
 
-mod cases;
+pub(crate) mod cases;
 mod checks;
 mod command;
 mod conform;
@@ -13,7 +13,7 @@ use anyhow::Result;
 use clap::Args;
 
 pub(crate) use self::hostile::names as hostile_suites;
-use self::report::Report;
+pub(crate) use self::report::Report;
 use self::shared::{Kernel, Shared};
 
 /// Which tests.

@@ -2,25 +2,25 @@
 
 /// Counts results and shows them.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(crate) struct Report {
     passed: u32,
     failed: Vec<String>,
 }
 
 impl Report {
     /// Says what is going to be done.
-    pub(super) fn begin(&self, what: &str) {
+    pub(crate) fn begin(&self, what: &str) {
         println!("# {what}");
     }
 
     /// A test that did what it should.
-    pub(super) fn pass(&mut self, name: &str, note: &str) {
+    pub(crate) fn pass(&mut self, name: &str, note: &str) {
         self.passed += 1;
         println!("ok {} - {name}{}{note}", self.count(), if note.is_empty() { "" } else { " # " });
     }
 
     /// A test that did not; `why` may have several lines.
-    pub(super) fn fail(&mut self, name: &str, why: &str) {
+    pub(crate) fn fail(&mut self, name: &str, why: &str) {
         self.failed.push(name.to_owned());
         println!("not ok {} - {name}", self.count());
         for line in why.lines() {
@@ -29,7 +29,7 @@ impl Report {
     }
 
     /// Shows the sum and gives the exit status.
-    pub(super) fn close(self) -> i32 {
+    pub(crate) fn close(self) -> i32 {
         if !self.failed.is_empty() {
             println!("# failed: {}", self.failed.join(", "));
         }

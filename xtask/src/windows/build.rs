@@ -18,6 +18,7 @@ const TARGET: &str = "x86_64-pc-windows-msvc";
 const WORKSPACE: &str = "platform-windows-driver/Cargo.toml";
 
 /// One image.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Image {
     /// The package.
     package: &'static str,
@@ -40,6 +41,18 @@ const PRODUCT: [Image; 2] = [
         features: &[],
         link: &["/SUBSYSTEM:CONSOLE", "/ENTRY:mainCRTStartup"],
     },
+];
+
+/// What tests under Wine need: the driver with the engine that only they have, and the framework's double.
+pub(super) const TEST: [Image; 3] = [
+    Image { features: &["wine-double"], ..PRODUCT[0] },
+    Image {
+        package: "litebox-wdfldr-double",
+        files: ("wdfldr.dll", "wdfldr.sys"),
+        features: &[],
+        link: &["/DRIVER", "/SUBSYSTEM:NATIVE,10.0", "/MERGE:.CRT=.rdata", "/ENTRY:DriverEntry"],
+    },
+    PRODUCT[1],
 ];
 
 /// Builds what users get, and checks its imports.

@@ -2,6 +2,7 @@
 
 mod build;
 mod imports;
+mod test;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -11,6 +12,11 @@ use clap::Subcommand;
 pub(crate) enum WindowsCommand {
     /// Build litebox.sys and litebox-launch.exe, and check what they import
     Build,
+    /// Run the cases of the Linux module in litebox.sys under Wine, and natively
+    Test {
+        /// Only cases with this in their name
+        filter: Option<String>,
+    },
 }
 
 /// Carries out a command and gives the exit status.
@@ -26,5 +32,6 @@ pub(crate) fn run(command: &WindowsCommand) -> Result<i32> {
             }
             Ok(0)
         }
+        WindowsCommand::Test { filter } => test::run(filter.as_deref()),
     }
 }

@@ -193,12 +193,11 @@ pub(crate) unsafe fn on_file(irp: *mut Irp, major: u8, file: *mut FileObject) ->
             unsafe { (files.create)(device, irp.cast(), file.cast()) };
             wdm::PENDING
         }
-        18 => {
+        18 => request::done(irp, wdm::SUCCESS, 0),
+        _ => {
+            // Wine has no packet for the last handle's close, only this one for the file's end.
             // SAFETY: The driver's function.
             unsafe { (files.cleanup)(file.cast()) };
-            request::done(irp, wdm::SUCCESS, 0)
-        }
-        _ => {
             // SAFETY: The driver's function.
             unsafe { (files.close)(file.cast()) };
             // SAFETY: A file object of the device's, for the last time.
