@@ -4,7 +4,7 @@
 //! Owns: [`Guest`], of which each carrier holds one reference in its task.
 //! Invariants:
 //! - A task's `syscall_dispatch.selector` is a kernel address exactly while the task is a carrier; it is then the pointer of an
-//!   `Arc<Guest>` that the task owns, and `Guest::task` is that task. User space cannot put a kernel address there (prctl
+//!   `Arc<Guest>` that the task owns, and `Guest::task` is that task. (It is of others, too: see `rest`, `lend`.) User space cannot put a kernel address there (prctl
 //!   and ptrace check access_ok), and `on_fork` clears what a fork copies.
 //! - Such a task has its user-dispatch work bit on, until `on_exit`. The selector's first byte is [`BLOCK`]: were the hook gone, the
 //!   kernel itself would raise SIGSYS. It fails closed.
@@ -14,6 +14,7 @@
 //! Locks: the sandbox's list, a spinlock, in the probes. The probes do not sleep; a guest is dropped in a task work.
 
 use crate::host::LinuxKernel;
+use crate::lend::Lent;
 use crate::mm::space::{Kept, Space};
 use crate::rest::{self, Crew, Seat};
 use crate::sandbox::Sandbox;
@@ -60,6 +61,8 @@ pub(crate) struct Guest {
     in_crew: AtomicBool,
     /// What the library OS knows of it; the carrier's own, and none once the guest has ended.
     north: UnsafeCell<Option<North>>,
+    /// What its maker, whose carrier this is, goes on with; the carrier's own.
+    lent: UnsafeCell<Option<KBox<Lent>>>,
     /// Where the carrier is to rest, from the guest's end until it does; the carrier's own.
     seat: UnsafeCell<Option<Arc<Seat>>>,
     farewell: UnsafeCell<sys::callback_head>,
@@ -124,6 +127,7 @@ impl Guest {
             in_crew: AtomicBool::new(false),
             mm: UnsafeCell::new(Some(task.mm().clone())),
             north: UnsafeCell::new(Some(North { task, end: None })),
+            lent: UnsafeCell::new(None),
             seat: UnsafeCell::new(None),
             rest_work: UnsafeCell::new(sys::callback_head { next: ptr::null_mut(), func: Some(rest::come_to_rest) }),
             farewell: UnsafeCell::new(sys::callback_head { next: ptr::null_mut(), func: Some(say_farewell) }),
@@ -135,6 +139,30 @@ impl Guest {
     /// Its sandbox.
     pub(crate) fn sandbox(&self) -> &Arc<Sandbox> {
         &self.sandbox
+    }
+
+    /// Asks the memory of a guest that has not begun.
+    fn before_begin<R>(&self, ask: impl FnOnce(&AddressSpace<LinuxKernel>) -> R) -> Option<R> {
+        // SAFETY: Written by its carrier alone; it has none yet, and its maker, which this is, gives it one later.
+        unsafe { &*self.mm.get() }.as_deref().map(ask)
+    }
+
+    /// Whether no carrier has had the page tables of this guest, which has not begun.
+    pub(crate) fn has_new_space(&self) -> bool {
+        self.before_begin(|mm| mm.host().is_new()).unwrap_or(false)
+    }
+
+    /// Makes page tables that are `kept` those of this guest, which has not begun; false if that cannot be.
+    pub(crate) fn takes_over(&self, kept: &Kept) -> bool {
+        self.before_begin(|mm| mm.host().take_over(kept, mm.quota())).unwrap_or(false)
+    }
+
+    /// Makes the file of this guest's page tables, if there is none: it has not begun.
+    ///
+    /// # Errors
+    /// ENOMEM, ENFILE.
+    pub(crate) fn make_space(&self) -> Result {
+        self.before_begin(|mm| mm.host().file().map(|_file| ())).unwrap_or(Err(ESRCH))
     }
 
     /// The guests of its host process.
@@ -216,6 +244,15 @@ impl Current {
         Self(guest, PhantomData)
     }
 
+    /// Makes it what the current task's selector points to; `reference`, of it, is the selector's then. That of the one before is the
+    /// caller's.
+    fn selected(self, reference: Arc<Guest>) -> Self {
+        let selector = Arc::into_raw(reference).cast_mut();
+        // SAFETY: Nobody else writes the current task's settings. The work bit is on, and stays.
+        unsafe { (*task()).syscall_dispatch.selector = selector.cast() };
+        self
+    }
+
     /// A reference of its own.
     pub(crate) fn reference(&self) -> Arc<Guest> {
         // SAFETY: The pointer came from `Arc::into_raw` in `enter`, and the task's reference outlives the borrow.
@@ -270,6 +307,18 @@ impl Current {
     pub(crate) fn is_over(&self) -> bool {
         // SAFETY: As in `with_north`, for the length of this statement.
         unsafe { (*self.north.get()).is_none() }
+    }
+
+    /// Whether its carrier is its maker's.
+    pub(crate) fn is_lent(&self) -> bool {
+        // SAFETY: The carrier alone uses it, for the length of this statement.
+        unsafe { (*self.lent.get()).is_some() }
+    }
+
+    /// What its maker goes on with, if its carrier is that one's.
+    pub(crate) fn take_lent(&self) -> Option<KBox<Lent>> {
+        // SAFETY: As above.
+        unsafe { (*self.lent.get()).take() }
     }
 
     /// Notes where it is to rest, or that it has come to rest; gives what was noted before.
@@ -465,6 +514,10 @@ pub(crate) unsafe extern "C" fn on_exit(_data: *mut c_void, task: *mut sys::task
     // SAFETY: The current task owns a reference, the one that the selector held.
     let listed = unsafe { guest.as_ref() };
     listed.sandbox.forget(listed);
+    // SAFETY: The carrier itself, in its last acts.
+    if let Some(lent) = unsafe { (*listed.lent.get()).as_ref() } {
+        listed.sandbox.forget(lent.maker());
+    }
     // What the guest held is let go where that may sleep: the exit path runs task works after this probe (do_exit).
     // SAFETY: The current task; the work lies in the guest, whose reference passes to it.
     let queued = unsafe { sys::task_work_add(task, listed.farewell.get(), sys::task_work_notify_mode_TWA_NONE) } == 0;
@@ -489,6 +542,11 @@ unsafe extern "C" fn say_farewell(head: *mut sys::callback_head) {
     }
     // The page tables are gone already; what they showed is the library OS's to keep.
     drop(end(&guest));
+    if let Some(lent) = guest.take_lent() {
+        let maker = KBox::into_inner(lent).into_maker();
+        // SAFETY: As above, of the maker, whose only carrier this was.
+        drop(end(&unsafe { Current::of_selector(NonNull::from(&*maker)) }));
+    }
 }
 
 /// Ends the current guest for the library OS; gives what may be left of its memory.
@@ -502,6 +560,34 @@ pub(crate) fn end(guest: &Current) -> Option<Shared<AddressSpace<LinuxKernel>>> 
     mm
 }
 
+/// Makes the carrier of `maker` that of `child`, which has `lent`.
+///
+/// # Errors
+/// The maker: the sandbox has ended, or there is no memory.
+pub(crate) fn lend(maker: Current, child: Arc<Guest>, lent: KBox<Lent>) -> core::result::Result<Current, Current> {
+    child.task.store(task(), Ordering::Relaxed);
+    // SAFETY: Nobody else has the child yet.
+    unsafe { *child.lent.get() = Some(lent) };
+    if child.sandbox.remember(&child).is_err() {
+        // SAFETY: As above.
+        drop(unsafe { (*child.lent.get()).take() });
+        return Err(maker);
+    }
+    let child = Current(NonNull::from(&*child), PhantomData).selected(child);
+    // SAFETY: The reference that the selector held; `lent` has one of its own.
+    drop(unsafe { Arc::from_raw(maker.0.as_ptr().cast_const()) });
+    Ok(child)
+}
+
+/// Makes the carrier that was lent to `child` that of `maker` again.
+pub(crate) fn take_back(child: Current, maker: Arc<Guest>) -> Current {
+    child.sandbox.forget(&child);
+    let back = Current(NonNull::from(&*maker), PhantomData).selected(maker);
+    // SAFETY: The reference that the selector held.
+    drop(unsafe { Arc::from_raw(child.0.as_ptr().cast_const()) });
+    back
+}
+
 /// Makes the current task, whose guest has ended, the carrier of `guest`.
 ///
 /// # Errors
@@ -509,9 +595,7 @@ pub(crate) fn end(guest: &Current) -> Option<Shared<AddressSpace<LinuxKernel>>> 
 pub(crate) fn change_guest(old: Current, guest: Arc<Guest>) -> Result {
     guest.task.store(task(), Ordering::Relaxed);
     guest.sandbox.change(old.0.as_ptr(), &guest)?;
-    let selector = Arc::into_raw(guest).cast_mut();
-    // SAFETY: Nobody else writes the current task's settings. The work bit is on, and stays.
-    unsafe { (*task()).syscall_dispatch.selector = selector.cast() };
+    let _current = Current(NonNull::from(&*guest), PhantomData).selected(guest);
     // SAFETY: The reference that the selector held.
     drop(unsafe { Arc::from_raw(old.0.as_ptr().cast_const()) });
     Ok(())
@@ -537,6 +621,6 @@ unsafe extern "C" fn after_kick(head: *mut sys::callback_head) {
     guest.kicked.store(false, Ordering::Release);
     // A work that is left when a task exits runs after its exit probe; one that is queued at a guest's end, on the way to rest.
     if let Some(current) = current().filter(|current| !current.is_over()) {
-        signal::look(&current);
+        signal::look(current);
     }
 }

@@ -14,6 +14,7 @@ mod carrier;
 mod device;
 mod fpu;
 mod host;
+mod lend;
 mod mm;
 mod rest;
 mod sandbox;

@@ -19,6 +19,7 @@ use crate::bases::{self, UserBase};
 use crate::carrier::{self, Current, Guest};
 use crate::host::{LinuxKernel, rest_on};
 use crate::mm::space::Kept;
+use crate::sandbox::Sandbox;
 use crate::trap::clone::Start;
 use crate::trap::signal;
 use crate::{fpu, sys};
@@ -65,6 +66,11 @@ impl Crew {
     /// One less; says whether nobody is left.
     pub(crate) fn leave(&self) -> bool {
         self.count.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+
+    /// Whether there is one guest.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 1
     }
 
     /// Whether there is nobody.
@@ -170,7 +176,7 @@ pub(crate) struct Processor {
 
 impl Processor {
     /// Those of the current guest; none if they hold what another task cannot simply be given.
-    fn of_current() -> Option<Self> {
+    pub(crate) fn of_current() -> Option<Self> {
         let bases = [UserBase::new(bases::fs()), UserBase::new(bases::gs())];
         // SAFETY: Reads a register of the current task's.
         let keys = unsafe { sys::litebox_protection_keys() };
@@ -178,6 +184,10 @@ impl Processor {
         // for an update, and an update is made anyway.
         let sequences = unsafe { (&raw const (*carrier::task()).rseq).read_volatile() };
         Some(Self { image: fpu::copy()?, sequences, bases, keys })
+    }
+
+    pub(crate) fn image_bytes(&self) -> usize {
+        self.image.len()
     }
 
     /// Gives them to the current guest, whose vector state is as large.
@@ -193,21 +203,55 @@ impl Processor {
     }
 }
 
-/// A carrier at rest for a child of the current guest, and what to give it: for a thread, or for a process whose memory is `mm`.
-pub(crate) fn take_seat(
-    guest: &Current,
-    thread: bool,
-    mm: &Shared<AddressSpace<LinuxKernel>>,
-) -> Option<(Arc<Seat>, Processor)> {
+/// A carrier at rest that has been taken for a process that is still to come.
+pub(crate) struct Promised(Option<Arc<Seat>>);
+
+impl Promised {
+    /// Takes one for a child of the current guest.
+    pub(crate) fn take(maker: &Current, fpu_bytes: usize) -> Option<Self> {
+        maker.sandbox().take_seat(None, fpu_bytes).map(|seat| Self(Some(seat)))
+    }
+
+    /// Gives it its guest; without one before, or a second time, that is dropped. It ends if it cannot have the guest's memory.
+    pub(crate) fn give(&mut self, start: KBox<Start>) {
+        if let Some(seat) = self.0.take() {
+            let fits = seat.kept.as_ref().is_some_and(|kept| start.takes_over(kept));
+            if fits { seat.give(start) } else { seat.decide() }
+        }
+    }
+
+    /// Lets it rest on, if it has got no guest.
+    pub(crate) fn put_back(mut self, sandbox: &Sandbox) {
+        if let Some(seat) = self.0.take() {
+            if sandbox.return_seat(seat.clone()).is_err() {
+                seat.decide();
+            } else {
+                // It may have been killed meanwhile, and wait for a guest without listening.
+                LinuxKernel::wake(&seat.word);
+            }
+        }
+    }
+}
+
+impl Drop for Promised {
+    fn drop(&mut self) {
+        if let Some(seat) = self.0.take() {
+            seat.decide();
+        }
+    }
+}
+
+/// A carrier at rest for a child of the current guest, a thread or a process, and what to give it.
+pub(crate) fn take_seat(guest: &Current, thread: bool, child: &Guest) -> Option<(Arc<Seat>, Processor)> {
     let crew = thread.then(|| guest.crew());
     let sandbox = guest.sandbox();
     // vfork's child has memory that somebody maps already.
-    if !sandbox.has_seat(crew) || !(thread || mm.host().is_new()) {
+    if !sandbox.has_seat(crew) || !(thread || child.has_new_space()) {
         return None;
     }
     let processor = Processor::of_current()?;
     let seat = sandbox.take_seat(crew, processor.image.len())?;
-    if !thread && !seat.kept.as_ref().is_some_and(|kept| mm.host().take_over(kept, mm.quota())) {
+    if !thread && !seat.kept.as_ref().is_some_and(|kept| child.takes_over(kept)) {
         // No room in the quota for its page tables. It is a process, so it ends alone.
         seat.decide();
         return None;
@@ -319,7 +363,7 @@ fn go_on(old: Current, start: &Start) {
     }
     if let Some(current) = carrier::current() {
         start.set_registers();
-        signal::begin(&current);
+        signal::begin(current);
     }
 }
 

@@ -199,6 +199,24 @@ impl Sandbox {
         members.take(at)
     }
 
+    /// Puts one back that was taken.
+    ///
+    /// # Errors
+    /// EPIPE if the sandbox has ended, ENOMEM if too many rest by now.
+    pub(crate) fn return_seat(&self, seat: Arc<Seat>) -> Result {
+        let mut members = self.members.lock();
+        if members.ended {
+            return Err(EPIPE);
+        }
+        if *members.resting(true) >= rest::PROCESSES_MOST {
+            return Err(ENOMEM);
+        }
+        members.seats.push_within_capacity(seat).map_err(|_full| ENOMEM)?;
+        let count = members.resting(true);
+        *count = count.saturating_add(1);
+        Ok(())
+    }
+
     /// Whether a carrier rests that may be good for that; another task may be faster.
     pub(crate) fn has_seat(&self, crew: Option<&Arc<Crew>>) -> bool {
         self.members.lock().seats.iter().any(|seat| seat.is_for(crew))

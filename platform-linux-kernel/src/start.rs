@@ -63,7 +63,7 @@ pub(crate) fn become_guest(sandbox: &Arc<Sandbox>, device: u32, task: Task<Linux
     let Some(current) = carrier::current() else { return Err(ESRCH) };
     // SAFETY: The entry frame of the current task lies at the top of its own kernel stack; nobody borrows it now.
     *shim_regs(unsafe { &mut *carrier::registers() }) = regs;
-    signal::begin(&current);
+    signal::begin(current);
     Ok(())
 }
 

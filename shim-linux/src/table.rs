@@ -185,7 +185,7 @@ syscalls! {
      55 getsockopt (fd: Fd, level: Int, name: Int, value: Ptr, len: Ptr) = Partial [socket::getsockopt, No, "ordinary options of SOL_SOCKET; the rest is ENOPROTOOPT"];
      56 clone (flags: Word, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) = Partial [process::clone, Always, "namespaces are EPERM"];
      57 fork () = Full [process::fork, Always];
-     58 vfork () = Full [process::vfork, Always];
+     58 vfork () = Partial [process::vfork, Always, "while the child has its parent's memory and no other program, it makes no threads (EAGAIN), and a kill of the parent waits for it"];
      59 execve (path: Path, argv: Ptr, envp: Ptr) = Partial [exec::execve, No, "set-user-ID and set-group-ID bits have no effect"];
      60 exit (status: Int) = Full [task::exit, No];
      61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = Partial [wait::wait4, IfAsked, "the usage is all zero; orphans are reaped by the sandbox, not by its first process, unless one asked by PR_SET_CHILD_SUBREAPER"];

@@ -15,14 +15,17 @@ use crate::bases::{self, UserBase};
 use crate::carrier::{self, Current, Guest};
 use crate::host::LinuxKernel;
 use crate::rest::{self, Crew, Processor};
-use crate::sys;
+use crate::mm::space::Kept;
+use crate::{lend, start, sys};
 use core::ptr;
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use litebox_shim_linux::after_spawn;
 use litebox_shim_linux::regs::Regs;
-use litebox_shim_linux::task::{Birth, Spawn};
+use litebox_shim_linux::processors::Processors;
+use litebox_shim_linux::signal::Cpu;
+use litebox_shim_linux::task::{Birth, Spawn, Task};
 
 /// -ERESTARTSYS to -ERESTART_RESTARTBLOCK, which never leave the kernel as results (include/linux/errno.h).
 const RESTARTS: core::ops::RangeInclusive<isize> = -516..=-512;
@@ -37,21 +40,65 @@ pub(crate) struct Start {
     regs: Regs,
     /// Its FS base, if not its maker's.
     fs: Option<UserBase>,
-    /// What a carrier that was not cloned lacks of its maker's.
-    processor: Option<Processor>,
+    /// What a carrier that was not cloned lacks.
+    lacks: Lacks,
+}
+
+/// What a carrier that was not cloned needs besides the frame.
+enum Lacks {
+    /// Nothing.
+    Nothing,
+    /// Its maker's.
+    Processor(Processor),
+    /// What a program begins with; and where it may run, if not where this carrier may.
+    Program(Option<Processors>),
 }
 
 impl Start {
     /// Gives the current carrier, which is the guest's, the registers to begin with.
     pub(crate) fn set_registers(&self) {
-        if let Some(processor) = &self.processor {
-            processor.set();
+        match &self.lacks {
+            Lacks::Nothing => {}
+            Lacks::Processor(processor) => processor.set(),
+            Lacks::Program(processors) => {
+                start::reset_processor();
+                if let (Some(processors), Some(current)) = (processors, carrier::current()) {
+                    // A host that does not let it leaves it where it is.
+                    let _allowed = LinuxKernel::set_affinity(&current.handle(), processors);
+                }
+            }
         }
         // SAFETY: The current task's own entry frame, which nobody borrows now.
-        *shim_regs(unsafe { &mut *carrier::registers() }) = self.regs;
+        self.set_frame(shim_regs(unsafe { &mut *carrier::registers() }));
+    }
+
+    /// Makes `frame` the guest's, and the FS base.
+    pub(crate) fn set_frame(&self, frame: &mut Regs) {
+        *frame = self.regs;
         if let Some(base) = self.fs {
             bases::set_fs(base);
         }
+    }
+
+    /// The guest `task`, which leaves `old`'s carrier for another one, to run another program.
+    ///
+    /// # Errors
+    /// ENOMEM; the task is dropped.
+    pub(crate) fn elsewhere(
+        old: &Current,
+        task: Task<LinuxKernel>,
+        regs: Regs,
+        processors: Option<Processors>,
+    ) -> Result<KBox<Self>> {
+        task.leave_carrier();
+        let guest = Guest::new(old.sandbox().clone(), Crew::new(false)?, task)?;
+        let head = sys::callback_head { next: ptr::null_mut(), func: Some(begin) };
+        Ok(KBox::new(Self { head, guest, thread: false, regs, fs: None, lacks: Lacks::Program(processors) }, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// Whether the guest's memory could be that of page tables that are `kept`, and is now.
+    pub(crate) fn takes_over(&self, kept: &Kept) -> bool {
+        self.guest.takes_over(kept)
     }
 }
 
@@ -60,8 +107,10 @@ impl Start {
 pub(crate) enum Way {
     /// The host makes it when the hook answers [`super::entry::Answer::SkipFalse`].
     ByHost,
-    /// It is made: a carrier that was at rest has it.
-    Done,
+    /// The maker, which waits for it, has lent it its own carrier: it is the current guest.
+    Lent,
+    /// It is made, by a carrier that was at rest; or it could not be made, and was dropped.
+    Done(Birth),
 }
 
 /// The parent's part; a task work of the parent while the host's clone runs.
@@ -73,32 +122,56 @@ pub(crate) struct Request {
     start: Option<KBox<Start>>,
 }
 
-/// Gives the new task a carrier: one at rest, or a clone of the current one.
+/// Gives the new task a carrier: its maker's, one at rest, or a clone of its maker's. Gives the current guest, too.
+pub(crate) fn start(guest: Current, regs: &mut sys::pt_regs, spawn: Spawn<LinuxKernel>) -> (Current, Way) {
+    let (thread, lends) = (spawn.thread, spawn.maker_waits);
+    let Ok(start) = prepare(&guest, spawn) else { return (guest, Way::Done(Birth::Failed)) };
+    let (guest, start) = match if lends { lend::lend(guest, regs, start) } else { Err((guest, start)) } {
+        Ok(child) => {
+            let handle = child.handle();
+            child.with_north(|north| north.task.begin(handle));
+            return (child, Way::Lent);
+        }
+        Err(both) => both,
+    };
+    let way = by_other(&guest, regs, start, thread).unwrap_or(Way::Done(Birth::Failed));
+    (guest, way)
+}
+
+/// What the new task's carrier will need.
+///
+/// # Errors
+/// ENOMEM; EAGAIN for a thread of a process that has its maker's carrier. The task was dropped.
+fn prepare(guest: &Current, spawn: Spawn<LinuxKernel>) -> Result<KBox<Start>> {
+    let Spawn { task, regs, thread, fs_base, .. } = spawn;
+    if thread && guest.is_lent() {
+        return Err(EAGAIN);
+    }
+    let crew = if thread { guest.crew().clone() } else { Crew::new(false)? };
+    let child = Guest::new(guest.sandbox().clone(), crew, task)?;
+    let head = sys::callback_head { next: ptr::null_mut(), func: Some(begin) };
+    let fs = fs_base.and_then(UserBase::new);
+    Ok(KBox::new(Start { head, guest: child, thread, regs, fs, lacks: Lacks::Nothing }, GFP_KERNEL_ACCOUNT)?)
+}
+
+/// Gives the new task a carrier at rest, or has the host clone the current one.
 ///
 /// # Errors
 /// ENOMEM; ESRCH if the task is exiting. `regs` is as it was then, and the new task was dropped.
-pub(crate) fn start(guest: &Current, regs: &mut sys::pt_regs, spawn: Spawn<LinuxKernel>) -> Result<Way> {
-    let Spawn { task, regs: first, thread, fs_base, .. } = spawn;
+fn by_other(guest: &Current, regs: &mut sys::pt_regs, mut start: KBox<Start>, thread: bool) -> Result<Way> {
     let flags = if thread {
         sys::CLONE_VM | sys::CLONE_FS | sys::CLONE_FILES | sys::CLONE_SIGHAND | sys::CLONE_THREAD | sys::CLONE_SYSVSEM
     } else {
         0
     };
-    let crew = if thread { guest.crew().clone() } else { Crew::new(false)? };
-    let mm = task.mm().clone();
-    let child = Guest::new(guest.sandbox().clone(), crew, task)?;
-    let head = sys::callback_head { next: ptr::null_mut(), func: Some(begin) };
-    let fs = fs_base.and_then(UserBase::new);
-    let mut start = KBox::new(Start { head, guest: child, thread, regs: first, fs, processor: None }, GFP_KERNEL_ACCOUNT)?;
-    if let Some((seat, processor)) = rest::take_seat(guest, thread, &mm) {
-        start.processor = Some(processor);
+    if let Some((seat, processor)) = rest::take_seat(guest, thread, &start.guest) {
+        start.lacks = Lacks::Processor(processor);
         seat.give(start);
-        return Ok(Way::Done);
+        return Ok(Way::Done(Birth::Born));
     }
     if !thread {
-        mm.host().file()?;
+        start.guest.make_space()?;
     }
-    drop(mm);
     let head = sys::callback_head { next: ptr::null_mut(), func: Some(finish) };
     let request = KBox::new(Request { head, parent: guest.reference(), saved: *regs, start: Some(start) }, GFP_KERNEL_ACCOUNT)?;
     let request = KBox::into_raw(request);
@@ -165,7 +238,7 @@ unsafe extern "C" fn begin(head: *mut sys::callback_head) {
         carrier::kill_current();
         return;
     }
-    signal::begin(&current);
+    signal::begin(current);
 }
 
 /// The parent's way back from the host's clone.
@@ -195,5 +268,5 @@ unsafe extern "C" fn finish(head: *mut sys::callback_head) {
     // A task that was not born is undone before its maker is told.
     drop(request);
     let resume = current.with_north(|north| after_spawn(&mut north.task, shim_regs(regs), birth));
-    signal::go_on(&current, resume);
+    signal::go_on(current, regs, resume);
 }

@@ -9,7 +9,7 @@ use super::regs::shim_regs;
 use super::syscall::note_end;
 use crate::carrier::{self, Current, Guest};
 use crate::host::LinuxKernel;
-use crate::{fpu, sys};
+use crate::{fpu, lend, sys};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use litebox_core::mm::{Access, FaultOutcome, GuestAddr, SegvCode};
@@ -111,7 +111,7 @@ pub(super) unsafe extern "C" fn on_signal(regs: *mut sys::pt_regs, guest: NonNul
     let by_kernel = signal == sys::SIGSEGV as i32 && code == sys::SI_KERNEL as i32;
     if let Some(fault) = fault_of(&guest, addr.addr() as u64, by_kernel) {
         let resume = guest.with_north(|north| litebox_shim_linux::fault(&mut north.task, shim_regs(regs), &fault));
-        if !go_on(&guest, resume) {
+        if !go_on(guest, regs, resume) {
             return Answer::Original;
         }
     }
@@ -119,29 +119,34 @@ pub(super) unsafe extern "C" fn on_signal(regs: *mut sys::pt_regs, guest: NonNul
 }
 
 /// Tells the library OS that the guest has its carrier, which is about to enter ring 3 for the first time.
-pub(crate) fn begin(guest: &Current) {
+pub(crate) fn begin(guest: Current) {
     let handle = guest.handle();
     guest.with_north(|north| north.task.begin(handle));
     look(guest);
 }
 
 /// Looks for signals of the guest, on its carrier's way to ring 3 and outside of the hooks.
-pub(crate) fn look(guest: &Current) {
+pub(crate) fn look(guest: Current) {
     // SAFETY: The current task's own entry frame, which nobody borrows while works run, and `start` no more.
     let regs = unsafe { &mut *carrier::registers() };
     let resume = guest.with_north(|north| before_guest(&mut north.task, shim_regs(regs)));
     // The host looks for signals, and finds a kill, after its works.
-    go_on(guest, resume);
+    go_on(guest, regs, resume);
 }
 
 /// Whether the guest goes on to ring 3 after a fault or a kick; if it has ended its carrier is killed, since no call can be made for
 /// it here.
-pub(crate) fn go_on(guest: &Current, resume: Resume<LinuxKernel>) -> bool {
+pub(crate) fn go_on(guest: Current, regs: &mut sys::pt_regs, resume: Resume<LinuxKernel>) -> bool {
     match resume {
         Resume::Guest => true,
         Resume::End(end) => {
-            note_end(guest, end);
-            let is_last = guest.sandbox().leave(guest, false, false).is_last;
+            let guest = match lend::end(guest, regs, end) {
+                // A maker is not lent to itself: this goes one deep.
+                Ok((maker, resume)) => return go_on(maker, regs, resume),
+                Err(guest) => guest,
+            };
+            note_end(&guest, end);
+            let is_last = guest.sandbox().leave(&guest, false, false).is_last;
             match end {
                 End::Task(_) if !is_last => carrier::end_thread(),
                 // Those of the host process that are at rest end with the last guest.

@@ -12,9 +12,9 @@ use super::signal;
 use crate::carrier::{self, Current, Guest};
 use crate::host::LinuxKernel;
 use crate::rest::{self, Then};
-use crate::{start, sys};
+use crate::{lend, start, sys};
 use core::ptr::NonNull;
-use litebox_shim_linux::task::{Birth, End};
+use litebox_shim_linux::task::End;
 use litebox_shim_linux::{Resume, after_spawn, before_guest};
 
 /// Called by the trampoline in place of `syscall_user_dispatch(regs)`.
@@ -62,10 +62,14 @@ fn turn(mut guest: Current, regs: &mut sys::pt_regs, resume: Resume<LinuxKernel>
         Resume::Guest => done(regs),
         Resume::End(_) if carrier::in_compat_syscall() => {
             // Never by a host call: that would be another one in the 32-bit table.
-            signal::go_on(&guest, resume);
+            signal::go_on(guest, regs, resume);
             done(regs)
         }
         Resume::End(end) => {
+            let guest = match lend::end(guest, regs, end) {
+                Ok((maker, next)) => return turn(maker, regs, next),
+                Err(guest) => guest,
+            };
             note_end(&guest, end);
             let then = rest::after(&guest, end);
             if then == Then::Rest {
@@ -81,15 +85,20 @@ fn turn(mut guest: Current, regs: &mut sys::pt_regs, resume: Resume<LinuxKernel>
             };
             Answer::SkipFalse
         }
-        Resume::Spawn(spawn) => match clone::start(&guest, regs, *spawn) {
-            Ok(Way::ByHost) => Answer::SkipFalse,
-            other => {
-                let birth = if other.is_ok() { Birth::Born } else { Birth::Failed };
-                let next = guest.with_north(|north| after_spawn(&mut north.task, shim_regs(regs), birth));
-                turn(guest, regs, next)
-            }
-        },
+        Resume::Spawn(spawn) => {
+            let (guest, way) = clone::start(guest, regs, *spawn);
+            let next = match way {
+                Way::ByHost => return Answer::SkipFalse,
+                Way::Lent => guest.with_north(|north| before_guest(&mut north.task, shim_regs(regs))),
+                Way::Done(birth) => guest.with_north(|north| after_spawn(&mut north.task, shim_regs(regs), birth)),
+            };
+            turn(guest, regs, next)
+        }
         Resume::Exec => {
+            guest = match lend::exec(guest, regs) {
+                Ok((maker, next)) => return turn(maker, regs, next),
+                Err(guest) => guest,
+            };
             carrier::threads_ended();
             let mm = guest.with_north(|north| north.task.mm().clone());
             if guest.replace_mm(mm).is_err() {

@@ -38,6 +38,9 @@ pub struct Spawn<P: Cpu> {
     pub fs_base: Option<u64>,
     /// Its id, which the call returns.
     pub id: u64,
+    /// Whether its maker does nothing, in the same memory, until it runs another program or ends: see vfork(2). The platform may run it
+    /// on its maker's carrier until then.
+    pub maker_waits: bool,
 }
 
 impl<P: Cpu> fmt::Debug for Spawn<P> {
@@ -94,6 +97,7 @@ pub fn after_spawn<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, birth: Birth) ->
 pub(crate) struct Unborn<P: Cpu> {
     task: Task<P>,
     thread: bool,
+    maker_waits: bool,
     stack: Option<u64>,
     fs_base: Option<u64>,
 }
@@ -109,7 +113,8 @@ impl<P: Cpu> Unborn<P> {
     pub(crate) fn into_spawn(self, regs: &Regs) -> Box<Spawn<P>> {
         let regs = Regs { ax: 0, orig_ax: u64::MAX, sp: self.stack.unwrap_or(regs.sp), ..*regs };
         let id = u64::from(self.task.tid());
-        Box::new(Spawn { task: self.task, regs, thread: self.thread, fs_base: self.fs_base, id })
+        let Self { task, thread, maker_waits, fs_base, .. } = self;
+        Box::new(Spawn { task, regs, thread, fs_base, id, maker_waits })
     }
 }
 
@@ -268,7 +273,11 @@ impl<P: Cpu> Task<P> {
             .then(|| Arc::new(Vfork { is_done: AtomicBool::new(false), parent: Arc::clone(&self.shared) }));
         child.vfork.clone_from(&vfork);
         self.spawned = Some(Spawned { call: request.call, vfork, descriptor: None, child: id, event });
-        self.after = After::Spawn(Box::new(Unborn { task: child, thread, stack: request.stack, fs_base: request.fs_base }));
+        // A tracer sees both go on side by side.
+        let is_seen = self.is_watched() || child.is_watched();
+        let maker_waits = request.has(raw::CLONE_VFORK) && request.has(raw::CLONE_VM) && !thread && !is_seen;
+        let unborn = Unborn { task: child, thread, maker_waits, stack: request.stack, fs_base: request.fs_base };
+        self.after = After::Spawn(Box::new(unborn));
         Ok(id)
     }
 

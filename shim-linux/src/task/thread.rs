@@ -410,6 +410,11 @@ impl<P: Cpu> Task<P> {
         }
     }
 
+    /// Takes the carrier away from a task that is to get another one by [`Self::begin`]: no kick of the old one comes any more.
+    pub fn leave_carrier(&self) {
+        self.shared.leave_carrier();
+    }
+
     /// Its id.
     #[must_use]
     pub fn tid(&self) -> u32 {
