@@ -61,9 +61,6 @@ fn make<P: Cpu>(task: &mut Task<P>, request: Request, tls: u64, pidfd_at: GuestA
     if has(raw::CLONE_SIGHAND) && !has(raw::CLONE_VM) {
         return Err(errno!(INVAL, "shared signal actions without shared memory"));
     }
-    if has(raw::CLONE_PARENT) && task.process().parent() == 0 {
-        return Err(errno!(INVAL, "the first process has no siblings"));
-    }
     if has(raw::CLONE_THREAD) && (has(raw::CLONE_NEWUSER) || has(raw::CLONE_NEWPID)) {
         return Err(errno!(INVAL, "a thread in another namespace"));
     }

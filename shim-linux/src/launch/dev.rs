@@ -26,7 +26,7 @@ pub(super) const DEVICE: DeviceId = DeviceId { major: 0, minor: 5 };
 pub(super) const TERMINAL: InodeId = InodeId { device: DEVICE, number: 3 };
 
 /// The first process, which leads the first session.
-const FIRST: u32 = 1;
+const FIRST: u32 = 2;
 
 /// Minor numbers of the memory devices, whose major number is 1.
 const fn minor(device: Device) -> u32 {

@@ -1,7 +1,7 @@
 //! How a sandbox is put together, and how its first program starts.
 //!
 //! Owns: which file system is shown where at the start, the first process's descriptors. Not here: loading a program
-//! ([`crate::exec`]), requests of a launcher (the platforms). Invariants: the first process has id 1; a run that fails changes
+//! ([`crate::exec`]), requests of a launcher (the platforms). Invariants: the first process has id 2, as init is process 1; a run that fails changes
 //! nothing, and may be tried again with another program.
 
 mod dev;

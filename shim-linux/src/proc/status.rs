@@ -17,9 +17,12 @@ use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::fd_table::Fd;
 
-/// The name with which nothing was started yet, as of a kernel's task.
+/// The task's name, or the last one of a process that has none.
 fn name<P: Cpu>(who: &Who<P>) -> Result<[u8; 16]> {
-    Ok(who.task()?.map_or([0; 16], |task| task.name()))
+    Ok(match who.task()? {
+        Some(task) => task.name(),
+        None => who.process()?.last_name(),
+    })
 }
 
 /// A name without what follows its NUL.

@@ -5,7 +5,7 @@
 //! done for a carrier that the host killed too. Source: exit(2), `set_robust_list(2)`; Linux kernel/exit.c, `do_exit`;
 //! kernel/futex/core.c, `exit_robust_list`.
 
-use super::process::{Group, Process};
+use super::process::{Group, Process, Role};
 use super::thread::{End, Phase, Task, TaskShared};
 use super::tree::News;
 use crate::calls::futex;
@@ -160,6 +160,7 @@ impl<P: Cpu> Process<P> {
             heir.is_none()
         };
         if is_last {
+            self.with(|state| state.name = task.name());
             return self.end(end);
         }
         self.task_left();
@@ -188,11 +189,12 @@ impl<P: Cpu> Process<P> {
             (node.ended, node.stopped, node.continued) = (Some(end), None, false);
         }
         self.has_ended().wake();
-        let is_first = self.parent() == 0;
+        let is_first = self.role() == Role::First;
         if is_first {
             tree.ended = true;
             tree.nodes.retain(|_, node| node.ended.is_none());
             tree.tracees.clear();
+            tree.dismiss_init();
             tree.nodes.values().for_each(|node| node.process.kill());
         } else {
             tree.orphan_children(self.pid());
@@ -200,6 +202,7 @@ impl<P: Cpu> Process<P> {
             let is_held = !tree.ended && tree.tracee_ended(self.pid(), end);
             if !is_held && (tree.tell_parent(self.pid(), News::Ended(end)) || tree.ended) {
                 tree.remove(self.pid());
+                tree.dismiss_init();
             }
         }
         is_first.then_some(end)

@@ -25,6 +25,8 @@ use litebox_core::tty::pair::Pair;
 pub const LIMITS: usize = 16;
 /// How many signals may wait for a process, and for each of its tasks.
 pub(super) const SIGNALS_PENDING: u64 = 4096;
+/// The id of what is everybody's first parent.
+pub(super) const INIT: u32 = 1;
 /// What a process is charged: the host's process, and what is here.
 const PROCESS_BYTES: u64 = 16 * 1024;
 
@@ -69,6 +71,8 @@ pub struct ProcessState {
     pub barriers: u32,
     /// How it runs.
     pub tuning: Tuning,
+    /// The name of its last task, once it has none.
+    pub(super) name: [u8; 16],
 }
 
 impl ProcessState {
@@ -100,6 +104,7 @@ impl ProcessState {
             subreaper: false,
             barriers: 0,
             tuning: Tuning::default(),
+            name: [0; 16],
         }
     }
 
@@ -163,9 +168,22 @@ pub enum Condition {
     Zombie,
 }
 
+/// What a process is to its sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The parent of the first program and, by name, of orphans, as programs expect one: nothing runs in it. Linux: a namespace's
+    /// `child_reaper`.
+    Init,
+    /// The first program's: the sandbox ends with it.
+    First,
+    /// A child of another.
+    Child,
+}
+
 /// A process.
 pub struct Process<P: Cpu> {
     pid: u32,
+    role: Role,
     parent: AtomicU32,
     sandbox: Arc<Sandbox<P>>,
     /// Those of its first task; gone once it has ended.
@@ -195,6 +213,7 @@ impl<P: Cpu> fmt::Debug for Process<P> {
 /// What a new process begins with.
 pub(super) struct Origins<P: Cpu> {
     pub(super) pid: u32,
+    pub(super) role: Role,
     pub(super) parent: u32,
     pub(super) state: ProcessState,
     pub(super) actions: ActionTable<P>,
@@ -206,17 +225,35 @@ pub(super) struct Origins<P: Cpu> {
 }
 
 impl<P: Cpu> Process<P> {
-    /// The first process of `sandbox`, or another one that nobody is the parent of; its paths start from `fs`,
-    /// and no file is open. Others see it from its first task on.
+    /// The process of a first program in `sandbox`, with which that ends; its paths start from `fs`, and no file is open. Its id
+    /// is above 1, which is [that of init](Self::init). Others see it from its first task on.
     ///
     /// # Errors
     /// `AGAIN`: no process id is left. `NOMEM`.
     pub fn new(sandbox: &Arc<Sandbox<P>>, ids: Ids, fs: FsContext<P>) -> Result<Arc<Self>> {
-        let charge = Self::charge(sandbox)?;
         let pid = sandbox.tree.lock().new_id()?;
+        Self::without_parent(sandbox, (pid, Role::First), ids, fs)
+    }
+
+    /// What is process 1 for the others, beside the first program's process `first`: programs take the end of their parents for
+    /// what has happened when that becomes their parent, and treat being process 1 in ways of their own.
+    ///
+    /// # Errors
+    /// `NOMEM`.
+    pub(super) fn init(first: &Self) -> Result<Arc<Self>> {
+        let init = Self::without_parent(&first.sandbox, (INIT, Role::Init), Ids::default(), first.fs())?;
+        *init.files.lock() = None;
+        init.with(|state| state.name = *b"init\0\0\0\0\0\0\0\0\0\0\0\0");
+        Ok(init)
+    }
+
+    fn without_parent(sandbox: &Arc<Sandbox<P>>, who: (u32, Role), ids: Ids, fs: FsContext<P>) -> Result<Arc<Self>> {
+        let (pid, role) = who;
+        let charge = Self::charge(sandbox)?;
         let origins = Origins {
             pid,
-            parent: 0,
+            role,
+            parent: if role == Role::Init { 0 } else { INIT },
             state: ProcessState::new(ids, pid),
             actions: Arc::new(Mutex::<P, _>::new(Actions::default())),
             files: FdTable::with_locks(sandbox.quota(), sandbox.shared().locks()),
@@ -236,6 +273,7 @@ impl<P: Cpu> Process<P> {
     pub(super) fn from_origins(sandbox: &Arc<Sandbox<P>>, origins: Origins<P>) -> Arc<Self> {
         Arc::new(Self {
             pid: origins.pid,
+            role: origins.role,
             parent: AtomicU32::new(origins.parent),
             sandbox: Arc::clone(sandbox),
             files: Mutex::<P, _>::new(Some(origins.files)),
@@ -261,7 +299,17 @@ impl<P: Cpu> Process<P> {
         self.pid
     }
 
-    /// Its parent's id; 0 if that is outside of the sandbox, 1 if it has ended.
+    /// What it is to its sandbox.
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The name of its last task, once it has none.
+    pub(crate) fn last_name(&self) -> [u8; 16] {
+        self.with(|state| state.name)
+    }
+
+    /// Its parent's id; 1 if that has ended or was never in the sandbox.
     #[must_use]
     pub fn parent(&self) -> u32 {
         self.parent.load(Ordering::Relaxed)
@@ -384,7 +432,7 @@ impl<P: Cpu> Process<P> {
     /// What it looks like from outside.
     pub fn condition(&self) -> Condition {
         match (self.task_count(), self.is_stopped()) {
-            (0, _) => Condition::Zombie,
+            (0, _) if self.role != Role::Init => Condition::Zombie,
             (_, true) => Condition::Stopped,
             (_, false) => Condition::Alive,
         }

@@ -110,9 +110,9 @@ impl<P: Cpu> Sandbox<P> {
         process.map(Arc::clone)
     }
 
-    /// How many processes there are, zombies included.
+    /// How many processes there are, zombies included; init is none.
     pub fn process_count(&self) -> usize {
-        self.tree.lock().nodes.len()
+        self.tree.lock().processes()
     }
 
     /// How many tasks there are.

@@ -4,7 +4,7 @@
 //! returns [`Resume::Spawn`], and says by [`after_spawn`] what came of it. One whose carrier could not be made is undone: nobody
 //! waits for it and no signal tells of it. Source: Linux kernel/fork.c, `copy_process`, `kernel_clone`, `mm_release`.
 
-use super::process::{Origins, Process};
+use super::process::{Origins, Process, Role};
 use super::ptrace::Event;
 use super::thread::{After, Phase, Task, TaskShared};
 use super::tree::{Node, Tree};
@@ -220,6 +220,7 @@ impl<P: Cpu> Task<P> {
             });
             let origins = Origins {
                 pid: id,
+                role: Role::Child,
                 parent: if node.is_some() { self.process.parent() } else { kin.0 },
                 state: self.process.with(|state| state.fork()),
                 actions: self.actions_for_child(request),
@@ -346,6 +347,7 @@ impl<P: Cpu> Task<P> {
             process.tasks.lock().retain(|task| !Arc::ptr_eq(task, &self.shared));
             let parent = tree.nodes.get(&tid).map(|node| node.parent);
             tree.remove(tid);
+            tree.dismiss_init();
             parent.and_then(|parent| tree.nodes.get(&parent).map(|node| Arc::clone(&node.process)))
         };
         process.task_left();

@@ -4,7 +4,6 @@ use super::process::{FsShared, Process};
 use super::ptrace::{Stepping, Tracing, Watch};
 use super::sandbox::Sandbox;
 use super::spawn::{Spawned, Unborn, Vfork};
-use super::tree::Node;
 use crate::regs::Regs;
 use crate::seccomp::Mode;
 use crate::signal::sequence::Sequences;
@@ -361,7 +360,7 @@ impl<P: Cpu> Task<P> {
             let mut tree = process.sandbox().tree.lock();
             tree.check_room()?;
             process.add_task(&shared)?;
-            tree.insert(Node::new(Arc::clone(&process), 0, 0, 0));
+            tree.insert_first(&process)?;
             tree.threads.insert(process.pid(), Arc::clone(&process));
         }
         Ok(Self::with(shared, process, mm, files, fs))

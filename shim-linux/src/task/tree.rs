@@ -4,7 +4,7 @@
 //! unless that is 0, which is nobody in the sandbox. Groups and sessions change only with the tree locked. Source: Linux
 //! kernel/exit.c, `forget_original_parent`, `exit_notify`, `kill_orphaned_pgrp`; kernel/pid.c.
 
-use super::process::Process;
+use super::process::{INIT, Process, Role};
 use super::ptrace::Entry;
 use super::thread::End;
 use crate::signal::{Cpu, Handler, Info, Origin, SaFlags, Signal};
@@ -23,7 +23,7 @@ const ID_AGAIN: u32 = 300;
 /// A process and its place.
 pub(super) struct Node<P: Cpu> {
     pub(super) process: Arc<Process<P>>,
-    /// Its parent; 0 if that is outside of the sandbox, or if nobody will wait for it.
+    /// Its parent; 0 if nobody in the sandbox will wait for it.
     pub(super) parent: u32,
     /// The task of the parent's that made it. See wait(2), `__WNOTHREAD`.
     pub(super) parent_task: u32,
@@ -98,7 +98,7 @@ impl<P: Cpu> Tree<P> {
         let room = usize::try_from(tasks).unwrap_or(usize::MAX);
         Self {
             room,
-            last_id: 0,
+            last_id: INIT,
             has_wrapped: false,
             ended: false,
             nodes: BTreeMap::new(),
@@ -135,12 +135,17 @@ impl<P: Cpu> Tree<P> {
             || self.nodes.values().any(related)
     }
 
+    /// How many processes there are, zombies included, without init.
+    pub(super) fn processes(&self) -> usize {
+        self.nodes.len().saturating_sub(usize::from(self.nodes.contains_key(&INIT)))
+    }
+
     /// Whether another task may be born.
     ///
     /// # Errors
     /// `AGAIN`: there are too many, or the sandbox has ended.
     pub(super) fn check_room(&self) -> Result<()> {
-        if self.ended || self.threads.len() >= self.room || self.nodes.len() >= self.room {
+        if self.ended || self.threads.len() >= self.room || self.processes() >= self.room {
             return Err(errno!(AGAIN, "no more tasks in this sandbox"));
         }
         Ok(())
@@ -153,6 +158,25 @@ impl<P: Cpu> Tree<P> {
             parent.children.insert(pid);
         }
         self.nodes.insert(pid, node);
+    }
+
+    /// Puts a first program's process in its place, and init beside it.
+    ///
+    /// # Errors
+    /// `NOMEM`.
+    pub(super) fn insert_first(&mut self, first: &Arc<Process<P>>) -> Result<()> {
+        if !self.nodes.contains_key(&INIT) {
+            self.insert(Node::new(Process::init(first)?, 0, 0, 0));
+        }
+        self.insert(Node::new(Arc::clone(first), 0, 0, 0));
+        Ok(())
+    }
+
+    /// Takes init away if nobody else is there: it would keep the sandbox.
+    pub(super) fn dismiss_init(&mut self) {
+        if self.nodes.values().all(|node| node.process.role() == Role::Init) {
+            self.nodes.clear();
+        }
     }
 
     /// Takes a process away: it was reaped, or never lived.
@@ -196,8 +220,7 @@ impl<P: Cpu> Tree<P> {
 
     /// Who becomes the parent of a child of `pid`, which ends: its nearest ancestor that asked for that, or nobody.
     ///
-    /// Linux falls back on the first process of the namespace. A sandbox's first program is seldom made for that: its orphans are
-    /// reaped by the sandbox unless it asks to be their reaper, and only see its id as their parent's.
+    /// Linux falls back on the first process of the namespace. Here that is init, which has nobody to wait: the sandbox reaps for it.
     fn reaper(&self, pid: u32) -> Option<u32> {
         let mut at = self.nodes.get(&pid)?.parent;
         // The way up ends: a parent was there before its child, and who adopts is an ancestor.
@@ -219,7 +242,7 @@ impl<P: Cpu> Tree<P> {
             node.parent = reaper.unwrap_or(0);
             node.parent_task = node.parent;
             node.exit_signal = Signal::CHLD.number();
-            node.process.set_parent(reaper.unwrap_or(1));
+            node.process.set_parent(reaper.unwrap_or(INIT));
             let ended = node.ended;
             let process = Arc::clone(&node.process);
             if let Some(reaper) = reaper.and_then(|reaper| self.nodes.get_mut(&reaper)) {

@@ -134,7 +134,7 @@ fn a_pair_passes_lines_sends_signals_and_hangs_up() {
     assert_eq!(guest.peek(room, 4), b"hi\r\n");
     guest.ok(nr::__NR_ioctl, &[slave, ioctl::TIOCSCTTY.into(), 0]);
     guest.ok(nr::__NR_ioctl, &[slave, ioctl::TIOCGPGRP.into(), room]);
-    assert_eq!(guest.half(room), 1);
+    assert_eq!(guest.half(room), 2);
     let (set, interrupt) = (guest.words(&[1 << (nr::SIGINT - 1) | 1 << (nr::SIGHUP - 1)]), guest.bytes(&[3]));
     guest.ok(nr::__NR_rt_sigprocmask, &[nr::SIG_BLOCK.into(), set, 0, 8]);
     guest.ok(nr::__NR_write, &[master, interrupt, 1]);

@@ -143,6 +143,6 @@ fn a_trace_goes_to_its_file() {
     begun.regs.orig_ax = u64::from(linux_raw_sys::general::__NR_getpid);
     let (task, regs) = (&mut begun.task, &mut begun.regs);
     litebox_platform_hosted::enter(&Arc::clone(task.mm()), || litebox_shim_linux::dispatch(task, regs));
-    assert_eq!((begun.regs.ax, String::from_utf8(trace.content()).unwrap()), (1, "a[1] getpid() = 1\n".to_owned()));
+    assert_eq!((begun.regs.ax, String::from_utf8(trace.content()).unwrap()), (2, "a[2] getpid() = 2\n".to_owned()));
     assert_eq!(begun.task.sandbox().machine().tasks, 7);
 }

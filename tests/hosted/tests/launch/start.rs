@@ -24,7 +24,7 @@ fn a_fixed_program_is_in_memory_as_its_file_says() {
     assert_eq!(begun.string(begun.aux(AT_EXECFN)), "/bin/true");
     assert_eq!((begun.aux(AT_ENTRY), begun.aux(AT_BASE), begun.aux(AT_PHDR)), (begun.regs.ip, 0, elf::BASE + 64));
     assert_eq!(&begun.task.shared().name(), b"true\0\0\0\0\0\0\0\0\0\0\0\0");
-    assert_eq!((begun.task.process().pid(), begun.task.tid()), (1, 1));
+    assert_eq!((begun.task.process().pid(), begun.task.tid()), (2, 2));
     // The heap begins behind the data, at a page.
     let (start, end) = begun.task.mm().heap();
     assert!(start == end && start.get() >= data + 0x1800 && start.get() % PAGE_SIZE == 0);
@@ -116,7 +116,7 @@ fn a_failed_run_changes_nothing() {
     // A task that never got a carrier is as if it had not been.
     drop(builder.run(b"/a", b"/", &[b"x"], &[]).unwrap());
     let (task, _) = builder.run(b"b", b"/dir", &[b"x"], &[]).unwrap();
-    assert_eq!(task.process().pid(), 1);
+    assert_eq!(task.process().pid(), 2);
     let fs = task.fs();
     assert_eq!(fs.path_of(&fs.cwd).unwrap(), b"/dir");
 }

@@ -40,7 +40,7 @@ fn operations_are_done_together_or_not_at_all() {
         let values = guest.room(4);
         guest.ok(nr::__NR_semctl, &[set, 0, GETALL, values]);
         assert_eq!(guest.half(values), 2);
-        assert_eq!(guest.ok(nr::__NR_semctl, &[set, 1, GETPID, 0]), 1);
+        assert_eq!(guest.ok(nr::__NR_semctl, &[set, 1, GETPID, 0]), 2);
         let far = guest.bytes(&ops(&[(2, 1, 0)]));
         guest.fails(errno::EFBIG, nr::__NR_semop, &[set, far, 1]);
         guest.fails(errno::E2BIG, nr::__NR_semop, &[set, far, 501]);
@@ -104,7 +104,7 @@ fn the_end_of_a_process_undoes_what_it_asked_for() {
         });
         assert_eq!(parent.wait4(-1, 0).unwrap().1, 0);
         assert_eq!(parent.ok(nr::__NR_semctl, &[set, 0, GETVAL, 0]), 5);
-        assert_eq!(parent.ok(nr::__NR_semctl, &[set, 0, GETPID, 0]), 2);
+        assert_eq!(parent.ok(nr::__NR_semctl, &[set, 0, GETPID, 0]), 3);
         parent.fork(move |child| {
             child.ok(nr::__NR_semop, &[set, down, 1]);
             child.ok(nr::__NR_semctl, &[set, 0, SETVAL, 2]);

@@ -30,7 +30,7 @@ fn a_child_stops_goes_on_and_its_parent_is_told() {
             }
         });
         let sandbox = Arc::clone(first.task.sandbox());
-        let child = sandbox.process(2).unwrap();
+        let child = sandbox.process(3).unwrap();
         let (set, info) = (first.words(&[1 << (nr::SIGCHLD - 1)]), first.room(128));
         first.until(|_| child.task_count() == 2);
         for signal in [nr::SIGSTOP, nr::SIGSTOP] {
@@ -105,18 +105,18 @@ fn groups_are_joined_and_sessions_begun_by_the_rules() {
         first.fails(errno::EPERM, nr::__NR_setpgid, &[pid, 77]);
         first.ok(nr::__NR_setpgid, &[pid, 0]);
         assert_eq!(first.ok(nr::__NR_getpgid, &[pid]), pid);
-        first.ok(nr::__NR_setpgid, &[pid, 1]);
+        first.ok(nr::__NR_setpgid, &[pid, 2]);
         may_end.raise();
         assert!(first.wait4(-1, 0).is_ok());
         let pid = first.fork(|child| {
             let own = child.getpid();
             assert_eq!(child.ok(nr::__NR_setsid, &[]), own);
             assert_eq!((child.ok(nr::__NR_getsid, &[0]), child.ok(nr::__NR_getpgid, &[0])), (own, own));
-            child.fails(errno::EPERM, nr::__NR_setpgid, &[0, 1]);
+            child.fails(errno::EPERM, nr::__NR_setpgid, &[0, 2]);
             child.spin();
         });
         first.until(|first| first.ok(nr::__NR_getsid, &[pid]) == pid);
-        first.fails(errno::EPERM, nr::__NR_setpgid, &[pid, 1]);
+        first.fails(errno::EPERM, nr::__NR_setpgid, &[pid, 2]);
         first.kill(pid, nr::SIGKILL).unwrap();
         assert!(first.wait4(-1, 0).is_ok());
     });

@@ -62,7 +62,7 @@ fn what_is_no_process_has_no_descriptor() {
         let pipe = u64::from(first.half(fds));
         first.fails(errno::EBADF, nr::__NR_pidfd_send_signal, &[pipe, 0, 0, 0]);
         first.fails(errno::EBADF, nr::__NR_waitid, &[nr::P_PIDFD.into(), pipe, 0, nr::WEXITED.into(), 0]);
-        let own = first.ok(nr::__NR_pidfd_open, &[1, 0]);
+        let own = first.ok(nr::__NR_pidfd_open, &[2, 0]);
         first.fails(errno::EINVAL, nr::__NR_pidfd_send_signal, &[own, 65, 0, 0]);
         first.fails(errno::EINVAL, nr::__NR_pidfd_send_signal, &[own, 0, 0, 1]);
         let info = first.words(&[nr::SIGUSR1.into(), 0]);

@@ -103,7 +103,7 @@ fn groups_and_all_are_signalled_together() {
         assert_eq!(first.wait4(-1, 0), Ok((own, nr::SIGTERM)));
         assert_eq!(first.kill(u64::MAX, nr::SIGTERM), Err(errno::ESRCH));
         assert_eq!(first.kill(99, 65), Err(errno::ESRCH));
-        assert_eq!(first.kill(1, 65), Err(errno::EINVAL));
+        assert_eq!(first.kill(2, 65), Err(errno::EINVAL));
     });
 }
 
@@ -118,11 +118,11 @@ fn another_user_s_process_is_not_signalled() {
             child.until(|_| end.is_raised());
         });
         ready.wait();
-        assert_eq!(first.kill(2, nr::SIGTERM), Err(errno::EPERM));
-        assert_eq!(first.kill(2, 0), Err(errno::EPERM));
-        assert_eq!(first.kill(2, nr::SIGCONT), Ok(0), "in the same session");
+        assert_eq!(first.kill(3, nr::SIGTERM), Err(errno::EPERM));
+        assert_eq!(first.kill(3, 0), Err(errno::EPERM));
+        assert_eq!(first.kill(3, nr::SIGCONT), Ok(0), "in the same session");
         assert_eq!(first.kill(u64::MAX, nr::SIGTERM), Ok(0), "nobody could be signalled, which is no error");
-        first.fails(errno::EPERM, nr::__NR_tgkill, &[2, 2, nr::SIGTERM.into()]);
+        first.fails(errno::EPERM, nr::__NR_tgkill, &[3, 3, nr::SIGTERM.into()]);
         may_end.raise();
         assert!(first.wait4(-1, 0).is_ok());
     });
@@ -145,7 +145,7 @@ fn a_task_is_signalled_by_its_id() {
         first.fails(errno::EINVAL, nr::__NR_tgkill, &[0, tid, signal]);
         first.fails(errno::ESRCH, nr::__NR_tgkill, &[tid, tid, signal]);
         first.fails(errno::ESRCH, nr::__NR_tkill, &[99, signal]);
-        first.ok(nr::__NR_tgkill, &[1, tid, 0]);
+        first.ok(nr::__NR_tgkill, &[2, tid, 0]);
         first.ok(nr::__NR_tkill, &[tid, signal]);
         first.join(word);
     });
@@ -187,7 +187,7 @@ fn what_is_blocked_waits_even_if_it_is_ignored_by_default() {
     run(|first| {
         first.mask(&[nr::SIGCHLD, nr::SIGURG]);
         for signal in [nr::SIGCHLD, nr::SIGURG] {
-            first.kill(1, signal).unwrap();
+            first.kill(2, signal).unwrap();
         }
         let set = first.room(8);
         first.ok(nr::__NR_rt_sigpending, &[set, 8]);
@@ -201,7 +201,7 @@ fn what_is_blocked_waits_even_if_it_is_ignored_by_default() {
 #[test]
 fn the_first_process_dies_of_signals_like_any_other() {
     let end = run(|first| {
-        first.kill(1, nr::SIGTERM).unwrap();
+        first.kill(2, nr::SIGTERM).unwrap();
         unreachable!("it has ended");
     });
     assert_eq!(end, End::Signal(nr::SIGTERM));

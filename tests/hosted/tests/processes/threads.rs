@@ -12,13 +12,13 @@ fn a_thread_shares_all_and_its_end_is_seen() {
         let fds = main.room(8);
         main.ok(nr::__NR_pipe2, &[fds, 0]);
         let tid = main.thread(word, move |thread| {
-            assert_eq!((thread.getpid(), thread.ok(nr::__NR_gettid, &[])), (1, 2));
+            assert_eq!((thread.getpid(), thread.ok(nr::__NR_gettid, &[])), (2, 3));
             assert_eq!(<litebox_platform_hosted::Hosted as litebox_shim_linux::signal::Cpu>::fs_base(), 0x5000);
             thread.poke(shared, &[1]);
             let end = thread.half(fds);
             thread.ok(nr::__NR_close, &[end.into()]);
         });
-        assert_eq!(tid, 2);
+        assert_eq!(tid, 3);
         main.join(word);
         assert_eq!(main.word(shared), 1);
         let end = main.half(fds);
