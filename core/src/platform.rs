@@ -64,6 +64,9 @@ pub trait Frame: Clone + Send + Sync + core::fmt::Debug + 'static {
     fn write(&self, offset: usize, src: &[u8]) -> usize;
     /// Copies the whole of `from` here.
     fn copy_from(&self, from: &Self);
+    /// Replaces the little-endian word at `offset`, a multiple of 4 within the frame, by `new` if it is `expected`, in one step, also
+    /// with respect to guests' own instructions. Returns what it was.
+    fn exchange(&self, offset: usize, expected: u32, new: u32) -> u32;
     /// Whether this handle is the only one. Page tables hold none.
     fn is_unique(&self) -> bool;
     /// Whether both are the same frame.

@@ -192,6 +192,12 @@ fn force<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, info: Info) -> Resume<P> {
     }
 }
 
+/// What becomes of call `number`, which was interrupted.
+fn restart<P: Cpu>(task: &mut Task<P>, number: u64) -> Restart {
+    let row = || table::row(number).map_or(Restart::No, |row| row.restart);
+    task.restart.take().unwrap_or_else(row)
+}
+
 /// Delivers what waits; `interrupted` is the call that was, whose fate depends on it.
 #[cold]
 fn signals<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, mut interrupted: Option<u64>) -> Resume<P> {
@@ -223,7 +229,7 @@ fn signals<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, mut interrupted: Option<
             continue;
         }
         if let (Handler::Function(_), Some(number)) = (action.handler(), interrupted) {
-            let restart = table::row(number).map_or(Restart::No, |row| row.restart);
+            let restart = restart(task, number);
             // Linux restarts a wait with a deadline by its restart block, which a handler ends.
             let timed = task.resume_deadline.take().is_some();
             let asked = restart == Restart::IfAsked && !timed && action.flags().contains(SaFlags::RESTART);
@@ -240,7 +246,7 @@ fn signals<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, mut interrupted: Option<
     }
     if let Some(number) = interrupted {
         // No handler ran: whatever can be made again is.
-        match table::row(number).map_or(Restart::No, |row| row.restart) {
+        match restart(task, number) {
             Restart::No => regs.ax = INTR,
             Restart::IfAsked | Restart::NoHandler | Restart::Block | Restart::Always => regs.rewind(number),
         }

@@ -11,8 +11,9 @@
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
-    attributes, dirs, event, fcntl, files, foreign, futex, ids, ioctl, limits, map, membarrier, message, mq, msg, names, pipe,
-    poll, prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task, terminal, time, timer, transfer, xattr,
+    attributes, dirs, event, fcntl, files, foreign, futex, futex2, ids, ioctl, limits, map, membarrier, message, mq, msg, names,
+    pipe, poll, prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task, terminal, time, timer, transfer,
+    xattr,
 };
 use crate::calls::{exec, kill, pidfd, process, ptrace, seccomp, wait};
 use crate::signal::Cpu;
@@ -329,7 +330,7 @@ syscalls! {
     199 fremovexattr (fd: Fd, name: Ptr) = Partial [xattr::fremovexattr, No, "files in memory only, and no ACLs: others are EOPNOTSUPP"];
     200 tkill (tid: Pid, sig: Sig) = Full [kill::tkill, No];
     201 time (t: Ptr) = Full [time::time, No];
-    202 futex (word: Ptr, op: Flags, value: Count, timeout: Ptr, word2: Ptr, value3: Count) = Partial [futex::futex, IfAsked, "FUTEX_WAKE_OP and the priority-inheriting operations are ENOSYS"];
+    202 futex (word: Ptr, op: Flags, value: Count, timeout: Ptr, word2: Ptr, value3: Count) = Partial [futex::futex, IfAsked, "owners follow each other first come first served, and inherit no priority"];
     203 sched_setaffinity (pid: Pid, size: Count, mask: Ptr) = Full [sched::sched_setaffinity, No];
     204 sched_getaffinity (pid: Pid, size: Count, mask: Ptr) = Full [sched::sched_getaffinity, No];
     205 set_thread_area () = None [NOSYS, "Linux has it no more"];
@@ -401,7 +402,7 @@ syscalls! {
     271 ppoll (fds: Ptr, nfds: Count, timeout: Ptr, mask: Ptr, size: Len) = Full [poll::ppoll, NoHandler];
     272 unshare (flags: Word) = Partial [process::unshare, No, "namespaces are EPERM"];
     273 set_robust_list (head: Ptr, len: Len) = Full [task::set_robust_list, No];
-    274 get_robust_list (pid: Pid, head: Ptr, len: Ptr) = Partial [futex::get_robust_list, No, "of the calling thread only"];
+    274 get_robust_list (pid: Pid, head: Ptr, len: Ptr) = Full [futex::get_robust_list, No];
     275 splice (input: Fd, input_offset: Ptr, out: Fd, out_offset: Ptr, len: Len, flags: Flags) = Full [splice::splice, IfAsked];
     276 tee (input: Fd, out: Fd, len: Len, flags: Flags) = Full [splice::tee, IfAsked];
     277 sync_file_range (fd: Fd, offset: Offset, len: Offset, flags: Flags) = Full [transfer::sync_file_range, No];
@@ -488,14 +489,14 @@ syscalls! {
     446 landlock_restrict_self () = None [NOSYS, "not supported yet"];
     447 memfd_secret () = None [NOSYS, "not supported yet"];
     448 process_mrelease () = None [NOSYS, "not supported yet"];
-    449 futex_waitv () = None [NOSYS, "not supported yet"];
+    449 futex_waitv (waiters: Ptr, count: Count, flags: Flags, timeout: Ptr, clock: Int) = Partial [futex2::futex_waitv, IfAsked, "FUTEX2_NUMA and FUTEX2_MPOL are EINVAL"];
     450 set_mempolicy_home_node () = None [NOSYS, "not supported yet"];
     451 cachestat () = None [NOSYS, "not supported yet"];
     452 fchmodat2 (dir: DirFd, path: Path, mode: Mode, flags: Flags) = Full [attributes::fchmodat2, No];
     453 map_shadow_stack () = None [NOSYS, "not supported yet"];
-    454 futex_wake () = None [NOSYS, "not supported yet"];
-    455 futex_wait () = None [NOSYS, "not supported yet"];
-    456 futex_requeue () = None [NOSYS, "not supported yet"];
+    454 futex_wake (word: Ptr, mask: Word, count: Int, flags: Flags) = Partial [futex2::futex_wake, No, "FUTEX2_NUMA and FUTEX2_MPOL are EINVAL"];
+    455 futex_wait (word: Ptr, value: Word, mask: Word, flags: Flags, timeout: Ptr, clock: Int) = Partial [futex2::futex_wait, IfAsked, "FUTEX2_NUMA and FUTEX2_MPOL are EINVAL"];
+    456 futex_requeue (waiters: Ptr, flags: Flags, wake: Int, requeue: Int) = Partial [futex2::futex_requeue, No, "FUTEX2_NUMA and FUTEX2_MPOL are EINVAL"];
     457 statmount () = None [NOSYS, "not supported yet"];
     458 listmount () = None [NOSYS, "not supported yet"];
     459 lsm_get_self_attr () = None [NOSYS, "not supported yet"];

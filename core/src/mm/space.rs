@@ -8,7 +8,7 @@
 //! Sources: mmap(2), fork(2), brk(2); Linux mm/memory.c.
 
 use super::addr::{GUEST_END, GuestAddr, PAGE_BYTES, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot};
-use super::fault::{Missing, TABLE_SHIFT};
+use super::fault::{Fetched, Missing, TABLE_SHIFT};
 use super::pages::{Pages, Slot};
 use super::vma::{Backing, MapFlags, VmaTree};
 use crate::errno;
@@ -304,6 +304,25 @@ impl<P: Platform> AddressSpace<P> {
         Ok(done)
     }
 
+    /// Replaces the word at `addr` by `new` if it is `expected`, in one step, whoever else writes there. Gives what it was.
+    ///
+    /// # Errors
+    /// `INVAL`: no word begins at `addr`. `FAULT`: nothing that can be written is mapped there. `NOMEM`: no memory. May sleep.
+    pub fn exchange(&self, addr: GuestAddr, expected: u32, new: u32) -> Result<u32> {
+        if addr.get() & 3 != 0 {
+            return Err(errno!(INVAL, "no word begins there"));
+        }
+        self.with_pages(|state, fetched| {
+            let area = state.vmas.find(addr).ok_or(Missing::Unmapped)?;
+            if !area.prot.contains(Prot::WRITE) {
+                return Err(Missing::Unmapped);
+            }
+            // Under the lock, so that no fork shares the page in between.
+            let frame = self.writable(state, addr, fetched)?;
+            Ok(frame.exchange(addr.offset_in_page(), expected, new))
+        })
+    }
+
     fn at<T>(&self, addr: GuestAddr, done: usize, copy: impl FnOnce(GuestAddr) -> Result<T>) -> Result<T> {
         copy(addr.plus(done as u64)?)
     }
@@ -320,24 +339,27 @@ impl<P: Platform> AddressSpace<P> {
 
     /// The frame at `addr` for writing; also the one that a futex in shared or private memory is known by.
     fn frame_for_writing(&self, addr: GuestAddr) -> Result<P::Frame> {
-        self.with_pages(|state, fetched| {
-            let area = state.vmas.find(addr).ok_or(Missing::Unmapped)?;
-            let backing = area.backing_at(addr);
-            if area.is_shared() {
-                if !area.prot.contains(Prot::WRITE) {
-                    return Err(Missing::Unmapped);
-                }
-                let frame = Self::backing_frame(&backing, fetched)?.ok_or(Missing::Bus)?;
-                Self::tell_written(&backing);
-                return Ok(frame);
+        self.with_pages(|state, fetched| self.writable(state, addr, fetched))
+    }
+
+    /// The same, under the lock.
+    fn writable(&self, state: &mut State<P>, addr: GuestAddr, fetched: Option<&Fetched<P>>) -> Result<P::Frame, Missing<P>> {
+        let area = state.vmas.find(addr).ok_or(Missing::Unmapped)?;
+        let backing = area.backing_at(addr);
+        if area.is_shared() {
+            if !area.prot.contains(Prot::WRITE) {
+                return Err(Missing::Unmapped);
             }
-            let owned = self.own_page(&mut state.pages, &backing, addr.page(), fetched)?;
-            if owned.changed {
-                let page = addr.page_start();
-                self.zap(state, PageRange::new(page, PAGE_SIZE).ok());
-            }
-            Ok(owned.frame)
-        })
+            let frame = Self::backing_frame(&backing, fetched)?.ok_or(Missing::Bus)?;
+            Self::tell_written(&backing);
+            return Ok(frame);
+        }
+        let owned = self.own_page(&mut state.pages, &backing, addr.page(), fetched)?;
+        if owned.changed {
+            let page = addr.page_start();
+            self.zap(state, PageRange::new(page, PAGE_SIZE).ok());
+        }
+        Ok(owned.frame)
     }
 }
 

@@ -8,7 +8,7 @@ mod futex;
 pub mod order;
 mod queue;
 
-pub use futex::{FutexKey, Futexes, Waiting};
+pub use futex::{FutexKey, Futexes, Purpose, Waiting};
 pub use queue::{WaitQueue, Woken};
 
 use crate::platform::Wait;

@@ -2,6 +2,7 @@
 //!
 //! | rank | lock | held around a guest copy |
 //! |---|---|---|
+//! | 0 | owners of futexes | yes |
 //! | 1 | sandbox tasks: its tree, then the list of one process | no: it would hold up the whole sandbox |
 //! | 2 | process state | yes |
 //! | 3 | descriptor table | yes |

@@ -21,6 +21,10 @@ impl platform::Frame for Frame {
         Frame::copy_from(self, from);
     }
 
+    fn exchange(&self, offset: usize, expected: u32, new: u32) -> u32 {
+        Frame::exchange(self, offset, expected, new)
+    }
+
     fn is_unique(&self) -> bool {
         Frame::is_unique(self)
     }

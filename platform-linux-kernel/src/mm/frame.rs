@@ -9,6 +9,7 @@
 
 use crate::sys;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Bytes in a frame.
 pub(crate) const SIZE: usize = sys::PAGE_SIZE;
@@ -106,6 +107,18 @@ impl Frame {
             // SAFETY: Two different pages, each kept by its reference.
             unsafe { sys::memcpy(self.bytes().cast(), from.bytes().cast(), SIZE) };
         }
+    }
+
+    /// Replaces the word at `offset` by `new` if it is `expected`; returns what it was.
+    pub(crate) fn exchange(&self, offset: usize, expected: u32, new: u32) -> u32 {
+        // A word that begins on its boundary before the end ends before it, too.
+        let offset = (offset & !3).min(SIZE - 4);
+        // SAFETY: Within the page, which our reference keeps.
+        let word = unsafe { self.bytes().add(offset) }.cast::<u32>();
+        // SAFETY: Aligned, since pages are and `offset` is; valid as above. Nobody borrows the contents, and whoever writes them
+        // besides, an instruction of a guest or a copy, is no part of this program's memory model.
+        let word = unsafe { AtomicU32::from_ptr(word) };
+        word.compare_exchange(expected, new, Ordering::SeqCst, Ordering::SeqCst).unwrap_or_else(|found| found)
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod fcntl;
 pub(crate) mod files;
 pub(crate) mod foreign;
 pub(crate) mod futex;
+pub(crate) mod futex2;
 pub(crate) mod ids;
 pub(crate) mod ioctl;
 mod ipc;

@@ -39,7 +39,7 @@ pub(crate) fn set_robust_list<P: Cpu>(task: &mut Task<P>, head: Ptr, len: Len) -
     if len.0 != 24 {
         return Err(errno!(INVAL, "a robust list of another size"));
     }
-    task.robust_list = head.0;
+    task.shared().set_robust_list(head.0);
     Ok(())
 }
 

@@ -22,7 +22,7 @@ impl<P: Cpu> Task<P> {
         self.be_alone()?;
         let process = Arc::clone(&self.process);
         // Handlers and stacks of the old program mean nothing in the new one.
-        self.release_robust();
+        self.release_futexes();
         self.clear_tid();
         self.sequences = None;
         P::watch_sequences(None);
@@ -68,6 +68,7 @@ impl<P: Cpu> Task<P> {
         alone.ok_or(Error::Interrupted)?;
         let (old, pid) = (self.tid(), process.pid());
         if old != pid {
+            self.sandbox().owners().end(old);
             let mut tree = self.sandbox().tree.lock();
             tree.threads.remove(&old);
             self.shared.set_tid(pid);

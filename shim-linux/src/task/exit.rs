@@ -30,9 +30,8 @@ impl<P: Cpu> Task<P> {
             self.process.begin_end(end);
         }
         let end = self.verdict().filter(|verdict| !matches!(verdict, End::Task(_))).unwrap_or(end);
-        self.shared.set_ending();
+        self.release_futexes_at_end();
         self.process.pass_on(SigSet::from_bits(u64::MAX), &self.shared);
-        self.release_robust();
         self.clear_tid();
         self.release_parent();
         self.phase = Phase::Left(end);
@@ -81,13 +80,31 @@ impl<P: Cpu> Task<P> {
 
     fn wake_one(&self, addr: GuestAddr) {
         if let Ok(key) = futex::key(self, addr, false) {
-            self.sandbox().futexes().wake(key, u32::MAX, 1);
+            // Who waits to own the word is not to be woken so.
+            let _ = self.sandbox().futexes().wake(key, u32::MAX, 1);
         }
     }
 
-    /// Releases the futexes that it holds and has listed. The list is the guest's: each step may lead anywhere.
-    pub(super) fn release_robust(&mut self) {
-        let head = mem::take(&mut self.robust_list);
+    /// Releases the futexes that it holds, as it ends: with the owners' lock held from before it is known to end, so that nobody begins
+    /// to wait for what it has released.
+    fn release_futexes_at_end(&self) {
+        let mut owners = self.sandbox().owners();
+        self.shared.set_ending();
+        self.release_robust();
+        owners.end(self.tid());
+    }
+
+    /// Releases the futexes that it holds.
+    pub(super) fn release_futexes(&self) {
+        let mut owners = self.sandbox().owners();
+        self.release_robust();
+        owners.end(self.tid());
+    }
+
+    /// Releases the futexes that it has listed. The list is the guest's: each step may lead anywhere.
+    fn release_robust(&self) {
+        let head = self.shared.robust_list();
+        self.shared.set_robust_list(GuestAddr::default());
         if head != GuestAddr::default() {
             // What cannot be read ends the list, as in Linux.
             let _ = self.walk_robust(head);
@@ -97,7 +114,7 @@ impl<P: Cpu> Task<P> {
     fn walk_robust(&self, head: GuestAddr) -> Result<()> {
         let word = |at: GuestAddr| self.peek::<8>(at).map(u64::from_le_bytes);
         let (first, offset, under_way) = (word(head)?, word(head.plus(8)?)?, word(head.plus(16)?)?);
-        // The lowest bit tells a kind of futex that is not offered.
+        // The lowest bit tells futexes that have an owner here.
         let place = |entry: u64| GuestAddr::new((entry & !1).wrapping_add(offset));
         let mut entry = first;
         for _ in 0..ROBUST_MAX {
@@ -107,34 +124,42 @@ impl<P: Cpu> Task<P> {
             // Read first: whoever gets the futex may unlink the entry.
             let next = word(GuestAddr::new(entry & !1));
             if entry & !1 != under_way & !1 {
-                self.release_futex(place(entry), false);
+                self.release_futex(place(entry), entry & 1 != 0, false)?;
             }
-            let Ok(next) = next else { break };
-            entry = next;
+            entry = next?;
         }
-        if under_way != 0 {
-            self.release_futex(place(under_way), true);
+        if under_way & !1 != 0 {
+            self.release_futex(place(under_way), under_way & 1 != 0, true)?;
         }
         Ok(())
     }
 
-    /// Marks the futex at `addr` as left by its dead owner, if that is this task, and wakes a waiter.
-    fn release_futex(&self, addr: GuestAddr, under_way: bool) {
+    /// Marks the futex at `addr` as left by its dead owner, if that is this task, and wakes a waiter; one that `has_owner` here goes to
+    /// the next owner later.
+    ///
+    /// # Errors
+    /// `INVAL`, `FAULT`: it cannot be had, and the list ends.
+    fn release_futex(&self, addr: GuestAddr, has_owner: bool, under_way: bool) -> Result<()> {
         if addr.get() & 3 != 0 {
-            return;
+            return Err(errno!(INVAL, "no word begins there"));
         }
-        let Ok(word) = self.peek::<4>(addr).map(u32::from_le_bytes) else { return };
-        if under_way && word == 0 {
-            // It let go of the futex and did not come to wake anybody.
-            self.wake_one(addr);
-        }
-        if word & raw::FUTEX_TID_MASK != self.tid() {
-            return;
-        }
-        let word = (word & raw::FUTEX_WAITERS) | raw::FUTEX_OWNER_DIED;
-        if self.mm.poke(addr, &word.to_le_bytes()).is_ok() {
-            // Even if nobody was said to wait: one may have come between the look and the store.
-            self.wake_one(addr);
+        loop {
+            let found = u32::from_le_bytes(self.peek::<4>(addr)?);
+            let owner = found & raw::FUTEX_TID_MASK;
+            if owner != self.tid() {
+                // It let go of the futex, or was woken, and did not come to wake or to tell anybody.
+                if under_way && !has_owner && (owner == 0 || found & raw::FUTEX_WAITERS == 0) {
+                    self.wake_one(addr);
+                }
+                return Ok(());
+            }
+            let left = (found & raw::FUTEX_WAITERS) | raw::FUTEX_OWNER_DIED;
+            if self.mm.exchange(addr, found, left)? == found {
+                if !has_owner && found & raw::FUTEX_WAITERS != 0 {
+                    self.wake_one(addr);
+                }
+                return Ok(());
+            }
         }
     }
 }

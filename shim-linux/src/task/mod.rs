@@ -3,14 +3,15 @@
 //! Owns: what Linux's calls say of a task beyond core's objects. Not here: carriers, which are the platform's; it makes them for
 //! [`Spawn`]s and wakes them by [`Cpu::kick`](crate::signal::Cpu::kick).
 //! Invariants: a [`Task`] is used by its own carrier only; what others reach is in its [`TaskShared`] or its [`Process`], under
-//! locks. Locks, outermost first: `Sandbox::tree`; `Process::tasks`; a process's state, actions, `files`, `fs`; its `group`; a
-//! task's `tracing`, `seccomp` and `pending`; its `carrier`, under which it is kicked. Nothing is held while a task sleeps.
+//! locks. Locks, outermost first: `Sandbox::owners`; `Sandbox::tree`; `Process::tasks`; a process's state, actions, `files`, `fs`;
+//! its `group`; a task's `tracing`, `seccomp` and `pending`; its `carrier`, under which it is kicked. Nothing is held while a task sleeps.
 //! Sources: Linux kernel/fork.c, kernel/exit.c, kernel/signal.c.
 
 mod exec;
 mod exit;
 mod filtered;
 mod jobs;
+mod owners;
 mod pidfd;
 mod post;
 mod process;
@@ -25,6 +26,7 @@ mod tree;
 mod wait;
 
 pub(crate) use jobs::Take;
+pub(crate) use owners::Word;
 pub(crate) use pidfd::PidFd;
 pub use process::{Condition, Ids, LIMITS, Limit, Process, ProcessState};
 pub use ptrace::Watch;

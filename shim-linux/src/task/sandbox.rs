@@ -1,5 +1,6 @@
 //! One sandbox: what its processes share.
 
+use super::owners::{Held, Owners};
 use super::process::Process;
 use super::tree::Tree;
 use crate::machine::Machine;
@@ -24,6 +25,7 @@ pub struct Sandbox<P: Cpu> {
     /// Bit `n` is set once unsupported call `n` was named.
     named: [AtomicU64; 8],
     futexes: Futexes<P>,
+    owners: Owners<P>,
     shared: Shared<P>,
     pub(super) tree: Mutex<P, Tree<P>>,
 }
@@ -52,6 +54,7 @@ impl<P: Cpu> Sandbox<P> {
             started: P::monotonic(),
             named: [const { AtomicU64::new(0) }; 8],
             futexes: Futexes::new(),
+            owners: Owners::new(),
         })
     }
 
@@ -91,6 +94,11 @@ impl<P: Cpu> Sandbox<P> {
     #[must_use]
     pub fn futexes(&self) -> &Futexes<P> {
         &self.futexes
+    }
+
+    /// The owners of words for which somebody waits, locked.
+    pub(crate) fn owners(&self) -> Held<'_, P> {
+        self.owners.lock(self)
     }
 
     /// What its processes share beside files.

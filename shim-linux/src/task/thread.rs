@@ -8,6 +8,7 @@ use crate::regs::Regs;
 use crate::seccomp::Mode;
 use crate::signal::sequence::Sequences;
 use crate::signal::{AltStack, Cpu, Info, Pending, SigSet};
+use crate::table::Restart;
 use crate::watched::Due;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -55,6 +56,8 @@ pub struct TaskShared<P: Cpu> {
     /// Where it sleeps when no signal may wake it.
     park: WaitQueue<P>,
     carrier: Mutex<P, Option<P::Carrier>>,
+    /// The address of its list of futexes to release at its end. See `set_robust_list(2)`.
+    robust_list: AtomicU64,
     _charge: Charge,
 }
 
@@ -87,6 +90,7 @@ impl<P: Cpu> TaskShared<P> {
             name: Mutex::<P, _>::new(name),
             park: WaitQueue::new(),
             carrier: Mutex::<P, _>::new(None),
+            robust_list: AtomicU64::new(0),
             _charge: charge,
         }))
     }
@@ -100,6 +104,16 @@ impl<P: Cpu> TaskShared<P> {
     /// Gives it another id: execve(2) makes its caller the first task of the process.
     pub(super) fn set_tid(&self, tid: u32) {
         self.tid.store(tid, Ordering::Relaxed);
+    }
+
+    /// Where its list of futexes begins that are to be released at its end; null for none.
+    pub(crate) fn robust_list(&self) -> GuestAddr {
+        GuestAddr::new(self.robust_list.load(Ordering::Relaxed))
+    }
+
+    /// Sets where that list begins.
+    pub(crate) fn set_robust_list(&self, head: GuestAddr) {
+        self.robust_list.store(head.get(), Ordering::Relaxed);
     }
 
     /// Its name, NUL-padded.
@@ -306,8 +320,6 @@ pub struct Task<P: Cpu> {
     pub(crate) stack: AltStack,
     /// Where to store 0 and wake a futex at the end. See `set_tid_address(2)`.
     pub(crate) clear_tid: GuestAddr,
-    /// Futexes to release at the end. See `set_robust_list(2)`.
-    pub(crate) robust_list: GuestAddr,
     /// The area of its restartable sequences, if it has one. See rseq(2).
     pub(crate) sequences: Option<Sequences>,
     /// Whether it makes single steps.
@@ -320,6 +332,8 @@ pub struct Task<P: Cpu> {
     pub(crate) sp: u64,
     /// What follows the present call.
     pub(crate) after: After<P>,
+    /// What becomes of the present call if a signal interrupts it, where that is not what its row says.
+    pub(crate) restart: Option<Restart>,
     /// Until when the interrupted call that is to be made again waits.
     pub(crate) resume_deadline: Option<Duration>,
     /// Vector, error code and address of its last fault.
@@ -385,13 +399,13 @@ impl<P: Cpu> Task<P> {
             saved_mask: None,
             stack: AltStack::default(),
             clear_tid: GuestAddr::default(),
-            robust_list: GuestAddr::default(),
             sequences: None,
             stepping: Stepping::Own,
             halted_info: None,
             due: Due::default(),
             sp: 0,
             after: After::Return,
+            restart: None,
             resume_deadline: None,
             fault: [0; 3],
             spawned: None,

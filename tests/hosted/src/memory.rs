@@ -62,6 +62,17 @@ impl Frame for HostedFrame {
         len
     }
 
+    fn exchange(&self, offset: usize, expected: u32, new: u32) -> u32 {
+        assert_eq!(offset % 4, 0, "no word begins there");
+        let mut page = locked(&self.0.0);
+        let word = &mut page[offset..offset + 4];
+        let found = u32::from_le_bytes(word.try_into().expect("four bytes"));
+        if found == expected {
+            word.copy_from_slice(&new.to_le_bytes());
+        }
+        found
+    }
+
     fn copy_from(&self, from: &Self) {
         if !self.same(from) {
             let copy = **locked(&from.0.0);

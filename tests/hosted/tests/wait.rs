@@ -2,7 +2,7 @@
 
 use litebox_core::error::Error;
 use litebox_core::platform::{Clock, Wait, WaitMode, Wakeup};
-use litebox_core::sync::{FutexKey, Futexes, Mutex, WaitQueue};
+use litebox_core::sync::{FutexKey, Futexes, Mutex, Purpose, WaitQueue};
 use litebox_platform_hosted::{Hosted, Interrupter};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
@@ -71,37 +71,37 @@ fn word(at: u64) -> FutexKey {
 #[test]
 fn a_futex_wakes_the_first_of_its_word_with_a_common_bit() {
     let futexes = Futexes::<Hosted>::new();
-    let first = futexes.enter(word(4), 1).unwrap();
-    let second = futexes.enter(word(4), 2).unwrap();
-    let third = futexes.enter(word(4), u32::MAX).unwrap();
-    assert_eq!(futexes.wake(word(8), u32::MAX, 9), 0);
-    assert_eq!(futexes.wake(word(4), 2, 9), 2);
+    let first = futexes.enter(word(4), 1, Purpose::Wake).unwrap();
+    let second = futexes.enter(word(4), 2, Purpose::Wake).unwrap();
+    let third = futexes.enter(word(4), u32::MAX, Purpose::Wake).unwrap();
+    assert_eq!(futexes.wake(word(8), u32::MAX, 9).unwrap(), 0);
+    assert_eq!(futexes.wake(word(4), 2, 9).unwrap(), 2);
     let now = Some(Duration::ZERO);
     assert!(!first.wait(now).unwrap() && second.wait(now).unwrap() && third.wait(now).unwrap());
-    assert_eq!(futexes.wake(word(4), u32::MAX, 9), 0, "who gave up is not counted");
+    assert_eq!(futexes.wake(word(4), u32::MAX, 9).unwrap(), 0, "who gave up is not counted");
 }
 
 #[test]
 fn a_requeue_wakes_some_and_moves_the_next_behind_who_waits_there() {
     let futexes = Futexes::<Hosted>::new();
-    let there = futexes.enter(word(8), u32::MAX).unwrap();
-    let waiting: Vec<_> = (0..4).map(|_| futexes.enter(word(4), u32::MAX).unwrap()).collect();
-    assert_eq!(futexes.requeue(word(4), word(8), 1, 2), 3);
-    assert_eq!(futexes.wake(word(8), u32::MAX, 1), 1);
+    let there = futexes.enter(word(8), u32::MAX, Purpose::Wake).unwrap();
+    let waiting: Vec<_> = (0..4).map(|_| futexes.enter(word(4), u32::MAX, Purpose::Wake).unwrap()).collect();
+    assert_eq!(futexes.requeue(word(4), word(8), 1, 2).unwrap(), 3);
+    assert_eq!(futexes.wake(word(8), u32::MAX, 1).unwrap(), 1);
     let now = Some(Duration::ZERO);
     assert!(there.wait(now).unwrap());
-    assert_eq!(futexes.wake(word(8), u32::MAX, 9), 2);
+    assert_eq!(futexes.wake(word(8), u32::MAX, 9).unwrap(), 2);
     assert_eq!(waiting.into_iter().map(|waiting| waiting.wait(now).unwrap()).collect::<Vec<_>>(), [true, true, true, false]);
-    assert_eq!(futexes.requeue(word(8), word(8), 1, 1), 0);
+    assert_eq!(futexes.requeue(word(8), word(8), 1, 1).unwrap(), 0);
 }
 
 #[test]
 fn a_waiter_sleeps_until_another_thread_wakes_its_word() {
     let futexes = Futexes::<Hosted>::new();
     for _ in 0..100 {
-        let waiting = futexes.enter(word(4), u32::MAX).unwrap();
+        let waiting = futexes.enter(word(4), u32::MAX, Purpose::Wake).unwrap();
         std::thread::scope(|scope| {
-            scope.spawn(|| assert_eq!(futexes.wake(word(4), u32::MAX, 1), 1));
+            scope.spawn(|| assert_eq!(futexes.wake(word(4), u32::MAX, 1).unwrap(), 1));
             assert!(waiting.wait(None).unwrap());
         });
     }

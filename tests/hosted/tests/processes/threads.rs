@@ -108,6 +108,40 @@ fn robust_futexes_are_left_to_others() {
 }
 
 #[test]
+fn an_owned_word_goes_to_who_waits_and_is_marked_when_its_owner_ends() {
+    run(|main| {
+        let (word, owned) = (main.words(&[0]), main.words(&[0]));
+        let me = main.ok(nr::__NR_gettid, &[]);
+        main.ok(nr::__NR_futex, &[owned, nr::FUTEX_LOCK_PI.into(), 0, 0]);
+        let tid = main.thread(word, move |thread| {
+            thread.ok(nr::__NR_futex, &[owned, nr::FUTEX_LOCK_PI.into(), 0, 0]);
+            // It ends as the owner, without a list.
+        });
+        main.until(|main| main.half(owned) & nr::FUTEX_WAITERS != 0);
+        main.fails(errno::EINVAL, nr::__NR_futex, &[owned, nr::FUTEX_WAKE.into(), 1]);
+        main.ok(nr::__NR_futex, &[owned, nr::FUTEX_UNLOCK_PI.into()]);
+        main.join(word);
+        assert_eq!(u64::from(main.half(owned)), u64::from(nr::FUTEX_WAITERS) | tid, "given, and never released");
+        main.fails(errno::ESRCH, nr::__NR_futex, &[owned, nr::FUTEX_LOCK_PI.into(), 0, 0]);
+
+        main.poke(owned, &[0; 4]);
+        main.poke(word, &[0; 8]);
+        let owns = Flag::default();
+        let owner = owns.clone();
+        main.thread(word, move |thread| {
+            thread.ok(nr::__NR_futex, &[owned, nr::FUTEX_LOCK_PI.into(), 0, 0]);
+            owner.raise();
+            thread.until(|thread| thread.half(owned) & nr::FUTEX_WAITERS != 0);
+        });
+        owns.wait();
+        main.ok(nr::__NR_futex, &[owned, nr::FUTEX_LOCK_PI.into(), 0, 0]);
+        let mine = u64::from(nr::FUTEX_WAITERS | nr::FUTEX_OWNER_DIED) | me;
+        assert_eq!(u64::from(main.half(owned)), mine);
+        main.join(word);
+    });
+}
+
+#[test]
 fn a_robust_list_that_never_ends_does_not_keep_its_task() {
     run(|main| {
         let (word, list) = (main.words(&[0]), main.words(&[0; 8]));
