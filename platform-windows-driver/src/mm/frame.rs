@@ -6,6 +6,7 @@
 use crate::trap::Pages;
 use alloc::sync::Arc;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, Ordering};
 use litebox_core::platform;
 
 /// Bytes in a frame.
@@ -104,6 +105,17 @@ impl platform::Frame for Frame {
             // SAFETY: Two pages, each kept by its handle; see `read` for the guest's writes.
             unsafe { core::ptr::copy_nonoverlapping(from.page().as_ptr(), self.page().as_ptr(), SIZE) };
         }
+    }
+
+    fn exchange(&self, offset: usize, expected: u32, new: u32) -> u32 {
+        // A word that begins on its boundary before the end ends before it, too.
+        let offset = (offset & !3).min(SIZE - 4);
+        // SAFETY: Within the page, which the handle keeps.
+        let word = unsafe { self.page().add(offset) }.cast::<u32>();
+        // SAFETY: Aligned, since pages are and `offset` is; alive as above. Nobody borrows the contents; a guest's instructions are no
+        // part of this program's memory model.
+        let word = unsafe { AtomicU32::from_ptr(word.as_ptr()) };
+        word.compare_exchange(expected, new, Ordering::SeqCst, Ordering::SeqCst).unwrap_or_else(|found| found)
     }
 
     fn is_unique(&self) -> bool {
