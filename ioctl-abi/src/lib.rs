@@ -55,17 +55,19 @@ pub mod wire;
 
 pub use number::Request;
 pub use request::{
-    Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, NewTerminal, Source, Target, Terminal, TerminalSize,
-    UserBytes, Version, Wait, WaitFlags,
+    Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, NewTerminal, Permissions, Source, Target, Terminal,
+    TerminalSize, UserBytes, Version, Wait, WaitFlags,
 };
 pub use run::{Run, RunText, Strings, guest_path};
 
 /// The version of this ABI. A launcher runs with any kernel side whose [`Version`] range holds it. 2 added [`Source::Overlay`],
-/// 3 [`Terminal`].
-pub const VERSION: u32 = 3;
+/// 3 [`Terminal`], 4 what a [`Mount`] makes and limits, names and users.
+pub const VERSION: u32 = 4;
 /// The oldest version whose requests mean the same in this one.
 pub const OLDEST: u32 = 1;
 
+/// Most bytes of a machine's name. As Linux's `__NEW_UTS_LEN`.
+pub const NAME_BYTES_MAX: u32 = 64;
 /// Most bytes of a path, its final NUL not counted. As Linux's `PATH_MAX`.
 pub const PATH_BYTES_MAX: u32 = 4095;
 

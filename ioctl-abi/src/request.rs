@@ -1,6 +1,6 @@
 //! What each request means, and the way there and back: `decode` for the kernel sides, `encode` for the launcher.
 
-use crate::{Bad, GUEST_FD_END, PATH_BYTES_MAX, SIGNAL_END, wire};
+use crate::{Bad, GUEST_FD_END, NAME_BYTES_MAX, PATH_BYTES_MAX, SIGNAL_END, wire};
 use bitflags::bitflags;
 use core::num::{NonZeroU32, NonZeroU64};
 use zerocopy::FromBytes;
@@ -102,24 +102,34 @@ pub struct Configure {
     pub tasks: Option<NonZeroU32>,
     /// Where the trace of system calls is written, one line each; `None`: no trace.
     pub trace: Option<HostObject>,
+    /// The machine's name as uname(2) tells it, of at most [`NAME_BYTES_MAX`]; `None`: the module's default.
+    pub name: Option<UserBytes>,
 }
 
 impl Configure {
     /// From a copy of the caller's bytes.
     ///
     /// # Errors
-    /// [`Bad::Size`], [`Bad::Flags`], [`Bad::Reserved`].
+    /// [`Bad::Size`], [`Bad::Flags`], [`Bad::Reserved`], [`Bad::TooBig`] for a long name.
     pub fn decode(bytes: &[u8]) -> Result<Self, Bad> {
         let wire: wire::Configure = exactly(bytes)?;
         let flags = ConfigureFlags::from_bits(wire.flags).ok_or(Bad::Flags)?;
-        zero(&wire.reserved)?;
+        zero(&[wire.reserved.into()])?;
+        let name = match wire.name_len {
+            0 => {
+                zero(&[wire.name])?;
+                None
+            }
+            1..=NAME_BYTES_MAX => Some(UserBytes { addr: wire.name, len: wire.name_len }),
+            _ => return Err(Bad::TooBig),
+        };
         let trace = if flags.contains(ConfigureFlags::TRACE) {
             Some(HostObject(wire.trace))
         } else {
             zero(&[wire.trace])?;
             None
         };
-        Ok(Self { memory: NonZeroU64::new(wire.memory), tasks: NonZeroU32::new(wire.tasks), trace })
+        Ok(Self { memory: NonZeroU64::new(wire.memory), tasks: NonZeroU32::new(wire.tasks), trace, name })
     }
 
     /// To bytes.
@@ -131,8 +141,36 @@ impl Configure {
             tasks: self.tasks.map_or(0, NonZeroU32::get),
             memory: self.memory.map_or(0, NonZeroU64::get),
             trace: self.trace.map_or(0, |object| object.0),
-            reserved: [0; 2],
+            name: self.name.map_or(0, |name| name.addr),
+            name_len: self.name.map_or(0, |name| name.len),
+            reserved: 0,
         }
+    }
+}
+
+/// Permission bits of something that is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permissions(u32);
+
+impl Permissions {
+    /// As chmod(2) has them, up to `0o7777`.
+    #[must_use]
+    pub const fn new(bits: u32) -> Option<Self> {
+        if bits <= 0o7777 { Some(Self(bits)) } else { None }
+    }
+
+    /// The bits.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    fn decode(mode: u32) -> Result<Option<Self>, Bad> {
+        mode.checked_sub(1).map(|bits| Self::new(bits).ok_or(Bad::Range)).transpose()
+    }
+
+    fn encode(mode: Option<Self>) -> u32 {
+        mode.map_or(0, |Self(bits)| bits.saturating_add(1))
     }
 }
 
@@ -145,6 +183,10 @@ pub enum Source {
     Memory {
         /// Most bytes of it; `None`: the sandbox's limit alone.
         size: Option<NonZeroU64>,
+        /// Most files of it, its root counted.
+        files: Option<NonZeroU64>,
+        /// Its root's permissions; `None`: everybody may use it, as /tmp.
+        mode: Option<Permissions>,
     },
     /// A new procfs of the sandbox.
     Proc,
@@ -157,6 +199,12 @@ pub enum Source {
         /// Most bytes of changes; `None`: the sandbox's limit alone.
         size: Option<NonZeroU64>,
     },
+    /// Nothing: a directory is made, with those on the way to it, unless it is there.
+    Directory(Option<Permissions>),
+    /// Nothing: a symbolic link to this target is made.
+    Symlink(UserBytes),
+    /// Nothing: a file is made, or replaced, with what the caller can read of this one.
+    Copy(HostObject, Option<Permissions>),
 }
 
 /// `MOUNT`: shows something at a guest path. The first must be at `/`; a later one covers what an earlier one shows.
@@ -174,25 +222,36 @@ impl Mount {
     /// From a copy of the caller's bytes.
     ///
     /// # Errors
-    /// [`Bad::Size`], [`Bad::Flags`], [`Bad::Reserved`], [`Bad::Range`] for an unknown kind, [`Bad::Path`] for an empty path,
+    /// [`Bad::Size`], [`Bad::Flags`], [`Bad::Reserved`], [`Bad::Range`] for an unknown kind or mode, [`Bad::Path`] for an empty path,
     /// [`Bad::TooBig`] for a long one.
     pub fn decode(bytes: &[u8]) -> Result<Self, Bad> {
         let wire: wire::Mount = exactly(bytes)?;
         let flags = MountFlags::from_bits(wire.flags).ok_or(Bad::Flags)?;
-        zero(&[wire.reserved.into(), wire.reserved2])?;
+        let mode = Permissions::decode(wire.mode)?;
         let source = match wire.kind {
             1 => Source::Host(HostObject(wire.host)),
-            2 => Source::Memory { size: NonZeroU64::new(wire.size) },
+            2 => Source::Memory { size: NonZeroU64::new(wire.size), files: NonZeroU64::new(wire.files), mode },
             3 => Source::Proc,
             4 => Source::Dev,
             5 => Source::Overlay { lower: HostObject(wire.host), size: NonZeroU64::new(wire.size) },
+            6 => Source::Directory(mode),
+            7 => match u32::try_from(wire.size) {
+                Ok(0) => return Err(Bad::Path),
+                Ok(len @ 1..=PATH_BYTES_MAX) => Source::Symlink(UserBytes { addr: wire.host, len }),
+                _ => return Err(Bad::TooBig),
+            },
+            8 => Source::Copy(HostObject(wire.host), mode),
             _ => return Err(Bad::Range),
         };
-        if !matches!(wire.kind, 1 | 5) {
-            zero(&[wire.host])?;
-        }
-        if !matches!(wire.kind, 2 | 5) {
-            zero(&[wire.size])?;
+        for (kinds, field) in [
+            (&[1, 5, 7, 8][..], wire.host),
+            (&[2, 5, 7][..], wire.size),
+            (&[2, 6, 8][..], wire.mode.into()),
+            (&[2][..], wire.files),
+        ] {
+            if !kinds.contains(&wire.kind) {
+                zero(&[field])?;
+            }
         }
         match wire.path_len {
             0 => Err(Bad::Path),
@@ -204,12 +263,21 @@ impl Mount {
     /// To bytes.
     #[must_use]
     pub fn encode(self) -> wire::Mount {
+        let number = |number: Option<NonZeroU64>| number.map_or(0, NonZeroU64::get);
         let (kind, host, size) = match self.source {
             Source::Host(object) => (1, object.0, 0),
-            Source::Memory { size } => (2, 0, size.map_or(0, NonZeroU64::get)),
+            Source::Memory { size, .. } => (2, 0, number(size)),
             Source::Proc => (3, 0, 0),
             Source::Dev => (4, 0, 0),
-            Source::Overlay { lower, size } => (5, lower.0, size.map_or(0, NonZeroU64::get)),
+            Source::Overlay { lower, size } => (5, lower.0, number(size)),
+            Source::Directory(_) => (6, 0, 0),
+            Source::Symlink(target) => (7, target.addr, target.len.into()),
+            Source::Copy(object, _) => (8, object.0, 0),
+        };
+        let (mode, files) = match self.source {
+            Source::Memory { mode, files, .. } => (mode, files),
+            Source::Directory(mode) | Source::Copy(_, mode) => (mode, None),
+            _ => (None, None),
         };
         wire::Mount {
             kind,
@@ -218,8 +286,8 @@ impl Mount {
             size,
             path: self.path.addr,
             path_len: self.path.len,
-            reserved: 0,
-            reserved2: 0,
+            mode: Permissions::encode(mode),
+            files: number(files),
         }
     }
 }
@@ -479,8 +547,12 @@ mod tests {
         assert!(accepted > 100, "the generator makes too little that is right: {accepted}");
     }
 
-    const CONFIGURE: Configure =
-        Configure { memory: NonZeroU64::new(1 << 30), tasks: NonZeroU32::new(64), trace: Some(HostObject(2)) };
+    const CONFIGURE: Configure = Configure {
+        memory: NonZeroU64::new(1 << 30),
+        tasks: NonZeroU32::new(64),
+        trace: Some(HostObject(2)),
+        name: Some(UserBytes { addr: 0x1000, len: 3 }),
+    };
     const MOUNT: Mount = Mount {
         source: Source::Host(HostObject(5)),
         flags: MountFlags::READ_ONLY,
@@ -499,7 +571,8 @@ mod tests {
         for configure in [CONFIGURE, Configure::default()] {
             assert_eq!(Configure::decode(configure.encode().as_bytes()), Ok(configure));
         }
-        let memory = |size| Source::Memory { size: NonZeroU64::new(size) };
+        let memory =
+            |size| Source::Memory { size: NonZeroU64::new(size), files: NonZeroU64::new(size), mode: Permissions::new(0) };
         let overlay = |size| Source::Overlay { lower: HostObject(5), size: NonZeroU64::new(size) };
         for source in [
             MOUNT.source,
@@ -510,6 +583,10 @@ mod tests {
             Source::Dev,
             overlay(0),
             overlay(4096),
+            Source::Directory(None),
+            Source::Directory(Permissions::new(0o7777)),
+            Source::Symlink(UserBytes { addr: 0x1000, len: PATH_BYTES_MAX }),
+            Source::Copy(HostObject(7), Permissions::new(0o644)),
         ] {
             let mount = Mount { source, ..MOUNT };
             assert_eq!(Mount::decode(mount.encode().as_bytes()), Ok(mount));
@@ -562,13 +639,15 @@ mod tests {
     #[test]
     fn reserved_and_unused_fields_are_zero() {
         let refused = Err(Bad::Reserved);
-        for reserved in [[1, 0], [0, 1 << 63]] {
-            assert_eq!(Configure::decode(wire::Configure { reserved, ..CONFIGURE.encode() }.as_bytes()).map(drop), refused);
+        for wrong in
+            [wire::Configure { reserved: 1, ..CONFIGURE.encode() }, wire::Configure { name_len: 0, ..CONFIGURE.encode() }]
+        {
+            assert_eq!(Configure::decode(wrong.as_bytes()).map(drop), refused);
         }
         assert_eq!(Configure::decode(wire::Configure { flags: 0, ..CONFIGURE.encode() }.as_bytes()).map(drop), refused);
         for wire in [
-            wire::Mount { reserved: 1, ..MOUNT.encode() },
-            wire::Mount { reserved2: 1, ..MOUNT.encode() },
+            wire::Mount { mode: 1, ..MOUNT.encode() },
+            wire::Mount { files: 1, ..MOUNT.encode() },
             wire::Mount { size: 1, ..MOUNT.encode() },
             wire::Mount { kind: 2, ..MOUNT.encode() },
             wire::Mount { kind: 3, ..MOUNT.encode() },
@@ -598,7 +677,7 @@ mod tests {
 
     #[test]
     fn values_out_of_range() {
-        for kind in [0, 6, u32::MAX] {
+        for kind in [0, 9, u32::MAX] {
             assert_eq!(Mount::decode(wire::Mount { kind, ..MOUNT.encode() }.as_bytes()), Err(Bad::Range));
         }
         assert_eq!(Mount::decode(wire::Mount { path_len: 0, ..MOUNT.encode() }.as_bytes()), Err(Bad::Path));

@@ -2,7 +2,7 @@
 //!
 //! The structure gives lengths and counts; the strings lie in one buffer of the caller's, which a kernel copies once.
 
-use crate::request::{HostObject, UserBytes, exactly, zero};
+use crate::request::{HostObject, UserBytes, exactly};
 use crate::{Bad, PATH_BYTES_MAX, RUN_BYTES_MAX, wire};
 
 /// `RUN`: turns the calling thread into the first thread of the guest. On success it returns to ring 3 as the guest and never
@@ -17,6 +17,8 @@ pub struct Run {
     pub device: HostObject,
     /// Where the strings lie, and their bytes in all: at most [`RUN_BYTES_MAX`].
     pub text: UserBytes,
+    /// User and group that the guest begins as; neither is `u32::MAX`.
+    pub ids: [u32; 2],
     /// Bytes of each part, NULs counted; their sum is the text's length.
     program_len: u32,
     cwd_len: u32,
@@ -43,11 +45,14 @@ impl Run {
     /// From a copy of the caller's bytes. Copy [`Run::text`] next, then call [`Run::strings`].
     ///
     /// # Errors
-    /// [`Bad::Size`], [`Bad::Reserved`], [`Bad::Path`] for an empty path, [`Bad::Strings`] for no arguments or more strings than
+    /// [`Bad::Size`], [`Bad::Range`] for no user or group, [`Bad::Path`] for an empty path, [`Bad::Strings`] for no arguments or more strings than
     /// bytes, [`Bad::TooBig`] past a limit.
     pub fn decode(bytes: &[u8]) -> Result<Self, Bad> {
         let wire: wire::Run = exactly(bytes)?;
-        zero(&[wire.reserved])?;
+        let ids = [wire.uid, wire.gid];
+        if ids.contains(&u32::MAX) {
+            return Err(Bad::Range);
+        }
         let wire::Run { device, text, program_len, cwd_len, args_len, env_len, argc, envc, .. } = wire;
         for len in [program_len, cwd_len] {
             // One byte is the NUL.
@@ -67,7 +72,7 @@ impl Run {
             .filter(|len| *len <= RUN_BYTES_MAX)
             .ok_or(Bad::TooBig)?;
         let (device, text) = (HostObject(device), UserBytes { addr: text, len });
-        Ok(Self { device, text, program_len, cwd_len, args_len, env_len, argc, envc })
+        Ok(Self { device, text, ids, program_len, cwd_len, args_len, env_len, argc, envc })
     }
 
     /// Finds the strings in `text`, the copy of [`Run::text`]. Costs one pass over it.
@@ -93,7 +98,7 @@ impl Run {
     pub const fn encode(device: HostObject, addr: u64, lens: [u32; 4], counts: [u32; 2]) -> wire::Run {
         let [program_len, cwd_len, args_len, env_len] = lens;
         let [argc, envc] = counts;
-        wire::Run { device: device.0, text: addr, program_len, cwd_len, args_len, env_len, argc, envc, reserved: 0 }
+        wire::Run { device: device.0, text: addr, program_len, cwd_len, args_len, env_len, argc, envc, uid: 0, gid: 0 }
     }
 }
 
@@ -177,8 +182,18 @@ mod tests {
     use zerocopy::IntoBytes;
 
     const TEXT: &[u8] = b"/bin/sh\0/\0sh\0-c\0\0A=1\0";
-    const WIRE: wire::Run =
-        wire::Run { device: 3, text: 0x1001, program_len: 8, cwd_len: 2, args_len: 7, env_len: 4, argc: 3, envc: 1, reserved: 0 };
+    const WIRE: wire::Run = wire::Run {
+        device: 3,
+        text: 0x1001,
+        program_len: 8,
+        cwd_len: 2,
+        args_len: 7,
+        env_len: 4,
+        argc: 3,
+        envc: 1,
+        uid: 0,
+        gid: 0,
+    };
 
     fn decode(wire: wire::Run, text: &[u8]) -> Result<RunText<'_>, Bad> {
         Run::decode(wire.as_bytes())?.strings(text)
@@ -254,7 +269,7 @@ mod tests {
         }
         assert_eq!(decode(wire::Run { program_len: 0, ..WIRE }, TEXT), Err(Bad::Path));
         assert_eq!(decode(wire::Run { cwd_len: 1, ..WIRE }, TEXT), Err(Bad::Path));
-        assert_eq!(decode(wire::Run { reserved: 1, ..WIRE }, TEXT), Err(Bad::Reserved));
+        assert_eq!(decode(wire::Run { gid: u32::MAX, ..WIRE }, TEXT), Err(Bad::Range));
         for good in [&b"/"[..], b"/a/..b/c..", b"//a/./b"] {
             assert_eq!(guest_path(good), Ok(good));
         }

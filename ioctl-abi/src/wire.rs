@@ -39,27 +39,32 @@ wire! {
         memory: u64,
         /// Host object that takes the trace, or 0.
         trace: u64,
+        /// User address of the machine's name; no NUL at its end. 0 with a length of 0.
+        name: u64,
+        /// Its bytes; 0 for the usual name.
+        name_len: u32,
         /// Zero.
-        reserved: [u64; 2],
+        reserved: u32,
     }
     /// See [`crate::Mount`].
     Mount, 48 {
-        /// 1 host directory or file, 2 memory, 3 proc, 4 dev, 5 host directory with changes in memory.
+        /// 1 host directory or file, 2 memory, 3 proc, 4 dev, 5 host directory with changes in memory; 6 to 8 mount nothing but
+        /// make: 6 a directory, 7 a symbolic link, 8 a copy of a host file.
         kind: u32,
         /// [`crate::MountFlags`].
         flags: u32,
-        /// Host object of kinds 1 and 5, else 0.
+        /// Host object of kinds 1, 5 and 8; user address of a link's target; else 0.
         host: u64,
-        /// Most bytes of kinds 2 and 5 (0: the sandbox's quota alone), else 0.
+        /// Most bytes of kinds 2 and 5 (0: the sandbox's quota alone); bytes of a link's target; else 0.
         size: u64,
         /// User address of the guest path; no NUL at its end.
         path: u64,
         /// Its bytes.
         path_len: u32,
-        /// Zero.
-        reserved: u32,
-        /// Zero.
-        reserved2: u64,
+        /// Of kinds 2, 6 and 8: 1 and the permission bits on top, or 0 for the usual ones; else 0.
+        mode: u32,
+        /// Most files of kind 2 (0: no limit of their own), else 0.
+        files: u64,
     }
     /// See [`crate::GiveFd`].
     GiveFd, 24 {
@@ -90,8 +95,10 @@ wire! {
         argc: u32,
         /// Environment strings.
         envc: u32,
-        /// Zero.
-        reserved: u64,
+        /// Who the guest is.
+        uid: u32,
+        /// Its group.
+        gid: u32,
     }
     /// See [`crate::Wait`] and [`crate::Ended`]. Read and written by the kernel side.
     Wait, 16 {

@@ -17,13 +17,16 @@ use kernel::uaccess::UserSlice;
 use litebox_core::error::{Errno, Error as CoreError};
 use litebox_core::fs::inode::{self, Blocking, FileOps, IoCx, WindowSize};
 use litebox_core::fs::io::{IoDst, IoSrc};
+use litebox_core::fs::memory::Limits;
+use litebox_core::fs::types::Mode;
 use litebox_core::tty::settings::Settings;
 use litebox_ioctl_abi::wire::IntoBytes;
 use litebox_ioctl_abi::{
-    Bad, Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, NewTerminal, Request, Run, Source, Strings, Target,
+    Bad, Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, NewTerminal, Permissions, Request, Run, Source, Strings, Target,
     Terminal, TerminalSize, UserBytes, Version, Wait, WaitFlags, guest_path,
 };
-use litebox_shim_linux::launch::Builder;
+use litebox_shim_linux::launch::{Builder, Memory};
+use litebox_shim_linux::machine::Machine;
 use litebox_shim_linux::signal::{Info, Origin, Signal};
 
 /// Bytes of the largest structure.
@@ -172,10 +175,13 @@ fn default_memory() -> u64 {
 
 fn configure(sandbox: &Sandbox, device: &File, request: Configure) -> Result {
     let trace = request.trace.map(|object| host::file(descriptor(object, device)?)).transpose()?;
+    let name = request.name.map(copy_in).transpose()?;
+    let name = name.as_deref().map(core::str::from_utf8).transpose().map_err(|_| EINVAL)?;
     let memory = request.memory.map_or_else(default_memory, core::num::NonZeroU64::get);
     let mut phase = sandbox.phase.lock();
     let Phase::New = *phase else { return Err(EBUSY) };
-    *phase = Phase::Described(Builder::new(memory, request.tasks.map(core::num::NonZeroU32::get), trace).map_err(failed)?);
+    let machine = Machine::new(memory, request.tasks.map(core::num::NonZeroU32::get), trace);
+    *phase = Phase::Described(Builder::on(machine.named(name)).map_err(failed)?);
     Ok(())
 }
 
@@ -187,6 +193,11 @@ fn describe(sandbox: &Sandbox, describe: impl FnOnce(&mut Builder<LinuxKernel>) 
     }
     let Phase::Described(builder) = &mut *phase else { return Err(EBUSY) };
     describe(builder).map_err(failed)
+}
+
+/// Permission bits as the library OS has them.
+fn mode_of(permissions: Permissions) -> Mode {
+    Mode::from_bits_truncate(permissions.bits())
 }
 
 fn mount(sandbox: &Sandbox, device: &File, request: Mount) -> Result {
@@ -205,9 +216,19 @@ fn mount(sandbox: &Sandbox, device: &File, request: Mount) -> Result {
                 Err(error) => Err(error),
             }
         }
-        Source::Memory { size } => {
-            let size = size.map(core::num::NonZeroU64::get);
-            describe(sandbox, |builder| builder.mount_memory(at, size, read_only))
+        Source::Memory { size, files, mode } => {
+            let number = |number: Option<core::num::NonZeroU64>| number.map(core::num::NonZeroU64::get);
+            let memory = Memory { limits: Limits { bytes: number(size), files: number(files) }, mode: mode.map(mode_of) };
+            describe(sandbox, |builder| builder.mount_memory(at, memory, read_only))
+        }
+        Source::Directory(mode) => describe(sandbox, |builder| builder.make_dir(at, mode.map(mode_of))),
+        Source::Symlink(target) => {
+            let target = copy_in(target)?;
+            describe(sandbox, |builder| builder.make_symlink(at, &target))
+        }
+        Source::Copy(object, mode) => {
+            let file = host::file(descriptor(object, device)?)?;
+            describe(sandbox, |builder| builder.make_file(at, &file, mode.map(mode_of)))
         }
         Source::Overlay { lower, size } => {
             let dir = host::dir(descriptor(lower, device)?)?;
@@ -249,7 +270,7 @@ fn run(sandbox: &Arc<Sandbox>, file: &File, request: Run) -> Result {
     let text = copy_in(request.text)?;
     let strings = request.strings(&text).map_err(refused)?;
     let (args, env) = (list(strings.args)?, list(strings.env)?);
-    let builder = {
+    let mut builder = {
         let mut phase = sandbox.phase.lock();
         match core::mem::replace(&mut *phase, Phase::Starting) {
             Phase::Described(builder) => builder,
@@ -264,6 +285,8 @@ fn run(sandbox: &Arc<Sandbox>, file: &File, request: Run) -> Result {
             }
         }
     };
+    let [uid, gid] = request.ids;
+    builder.set_ids(uid, gid);
     let result = builder
         .run(strings.program, strings.cwd, &args, &env)
         .map_err(failed)

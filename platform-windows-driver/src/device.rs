@@ -18,12 +18,15 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 use litebox_core::error::{Errno, Error};
+use litebox_core::fs::memory::Limits;
+use litebox_core::fs::types::Mode;
 use litebox_ioctl_abi::wire::IntoBytes;
 use litebox_ioctl_abi::{
-    Bad, Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Request as Code, Run, Source, Target, UserBytes, Version,
-    Wait, WaitFlags, guest_path,
+    Bad, Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Permissions, Request as Code, Run, Source, Target,
+    UserBytes, Version, Wait, WaitFlags, guest_path,
 };
-use litebox_shim_linux::launch::Builder;
+use litebox_shim_linux::launch::{Builder, Memory};
+use litebox_shim_linux::machine::Machine;
 use litebox_shim_linux::signal::{Info, Origin, Signal};
 
 /// Memory of a sandbox whose launcher does not say.
@@ -243,14 +246,17 @@ fn behind(input: &[u8], code: Code, bytes: UserBytes) -> Result<&[u8], Status> {
 }
 
 fn configure(sandbox: &Sandbox, request: &Request) -> Result<usize, Status> {
-    let settings = Configure::decode(alone(request, Code::Configure)?).map_err(refused)?;
-    let trace =
-        settings.trace.map(|object| Request::handle(sandbox, object).and_then(|handle| host::file(handle).map_err(failed)));
+    let input = request.input()?;
+    let settings = Configure::decode(structure(input, Code::Configure)?).map_err(refused)?;
+    let name = settings.name.map(|name| behind(input, Code::Configure, name)).transpose()?;
+    let name = name.map(core::str::from_utf8).transpose().map_err(|_text| Status::of_linux(Errno::INVAL))?;
+    let trace = settings.trace.map(|object| Request::handle(sandbox, object).and_then(|handle| host::file(handle).map_err(failed)));
     let trace = trace.transpose()?;
     let memory = settings.memory.map_or(DEFAULT_MEMORY, core::num::NonZeroU64::get);
     let mut phase = sandbox.phase.lock();
     let Phase::New = *phase else { return Err(Status::of_linux(Errno::BUSY)) };
-    *phase = Phase::Described(Builder::new(memory, settings.tasks.map(core::num::NonZeroU32::get), trace).map_err(failed)?);
+    let machine = Machine::new(memory, settings.tasks.map(core::num::NonZeroU32::get), trace);
+    *phase = Phase::Described(Builder::on(machine.named(name)).map_err(failed)?);
     Ok(0)
 }
 
@@ -266,6 +272,11 @@ fn describe(
     }
     let Phase::Described(builder) = &mut *phase else { return Err(Status::of_linux(Errno::BUSY)) };
     describe(builder).map_err(failed).map(|()| 0)
+}
+
+/// Permission bits as the library OS has them.
+fn mode_of(permissions: Permissions) -> Mode {
+    Mode::from_bits_truncate(permissions.bits())
 }
 
 fn mount(sandbox: &Sandbox, request: &Request) -> Result<usize, Status> {
@@ -284,9 +295,19 @@ fn mount(sandbox: &Sandbox, request: &Request) -> Result<usize, Status> {
                 describe(sandbox, |builder| builder.mount_host_file(at, file, read_only))
             }
         }
-        Source::Memory { size } => {
-            let size = size.map(core::num::NonZeroU64::get);
-            describe(sandbox, |builder| builder.mount_memory(at, size, read_only))
+        Source::Memory { size, files, mode } => {
+            let number = |number: Option<core::num::NonZeroU64>| number.map(core::num::NonZeroU64::get);
+            let memory = Memory { limits: Limits { bytes: number(size), files: number(files) }, mode: mode.map(mode_of) };
+            describe(sandbox, |builder| builder.mount_memory(at, memory, read_only))
+        }
+        Source::Directory(mode) => describe(sandbox, |builder| builder.make_dir(at, mode.map(mode_of))),
+        Source::Symlink(target) => {
+            let target = behind(input, Code::Mount, target)?;
+            describe(sandbox, |builder| builder.make_symlink(at, target))
+        }
+        Source::Copy(object, mode) => {
+            let file = host::file(Request::handle(sandbox, object)?).map_err(failed)?;
+            describe(sandbox, |builder| builder.make_file(at, &file, mode.map(mode_of)))
         }
         Source::Overlay { lower, size } => {
             let dir = host::dir(Request::handle(sandbox, lower)?).map_err(failed)?;
@@ -328,7 +349,7 @@ fn load(sandbox: &Sandbox, request: &Request) -> Result<Start, Status> {
     let run = Run::decode(structure(input, Code::Run)?).map_err(refused)?;
     let strings = run.strings(behind(input, Code::Run, run.text)?).map_err(refused)?;
     let (args, env): (Vec<_>, Vec<_>) = (strings.args.collect(), strings.env.collect());
-    let builder = {
+    let mut builder = {
         let mut phase = sandbox.phase.lock();
         match core::mem::replace(&mut *phase, Phase::Starting) {
             Phase::Described(builder) => builder,
@@ -339,6 +360,8 @@ fn load(sandbox: &Sandbox, request: &Request) -> Result<Start, Status> {
             }
         }
     };
+    let [uid, gid] = run.ids;
+    builder.set_ids(uid, gid);
     let loaded = builder.run(strings.program, strings.cwd, &args, &env).map_err(failed).and_then(|(task, regs)| {
         let process = Arc::clone(task.process());
         Start::first(task, regs).map(|start| (start, process)).ok_or(Status::INSUFFICIENT_RESOURCES)

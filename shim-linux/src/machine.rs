@@ -4,6 +4,7 @@
 
 use crate::processors::Processors;
 use crate::signal::Cpu;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
@@ -13,7 +14,7 @@ use litebox_core::platform::Platform;
 
 /// `sysname` of uname(2).
 pub const SYSTEM: &str = "Linux";
-/// `nodename`.
+/// `nodename`, unless its launcher says.
 pub const HOST: &str = "litebox";
 /// `release`: that of the Linux whose manners it has.
 pub const RELEASE: &str = "6.12.0-litebox";
@@ -37,6 +38,8 @@ pub struct Machine<P: Platform> {
     pub tasks: u32,
     /// The processors that programs see: those of whoever made it.
     pub processors: Processors,
+    /// Its name.
+    pub host: String,
     trace: Option<Arc<dyn HostFile<P>>>,
     boot_id: [u8; 16],
 }
@@ -54,7 +57,13 @@ impl<P: Cpu> Machine<P> {
     pub fn new(memory: u64, tasks: Option<u32>, trace: Option<Arc<dyn HostFile<P>>>) -> Self {
         let mut boot_id = [0; 16];
         P::fill_random(&mut boot_id);
-        Self { memory, tasks: tasks.unwrap_or(TASKS), processors: P::processors(), trace, boot_id }
+        Self { memory, tasks: tasks.unwrap_or(TASKS), processors: P::processors(), host: String::from(HOST), trace, boot_id }
+    }
+
+    /// The same with another name, if there is one.
+    #[must_use]
+    pub fn named(self, host: Option<&str>) -> Self {
+        Self { host: host.map_or_else(|| self.host.clone(), String::from), ..self }
     }
 
     /// Whether every call is traced.

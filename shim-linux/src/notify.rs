@@ -3,6 +3,7 @@
 //! Invariants: `queue` holds at most [`QUEUE_MAX`] events and then one that says that some were lost; a watch is in `watches` as
 //! long as the file system has it. Locks: `watches` and `queue` are leaves, never held together, nor while the file system is asked.
 
+use crate::proc::Text;
 use crate::signal::Cpu;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};
@@ -23,9 +24,9 @@ use litebox_core::quota::{Charge, Quota};
 use litebox_core::sync::{Mutex, WaitQueue};
 
 /// Events that wait, at most. Linux: `fs.inotify.max_queued_events`.
-const QUEUE_MAX: usize = 16_384;
+pub(crate) const QUEUE_MAX: usize = 16_384;
 /// Watches of one descriptor, at most.
-const WATCHES_MAX: usize = 65_536;
+pub(crate) const WATCHES_MAX: usize = 65_536;
 /// What a watch and an event are charged.
 const WATCH_COST: u64 = 256;
 const EVENT_COST: u64 = 384;
@@ -79,8 +80,12 @@ fn encode(watch: i32, mask: u32, cookie: u32, name: &[u8]) -> Vec<u8> {
 struct Watch {
     inode: InodeId,
     events: Happened,
-    is_once: bool,
+    /// What was asked for, in Linux's bits.
+    asked: u32,
 }
+
+/// What /proc tells of a watch. Linux: `inotify_mark_user_mask`.
+const SHOWN: u32 = raw::IN_ALL_EVENTS | raw::IN_ONESHOT | raw::IN_EXCL_UNLINK;
 
 #[derive(Default)]
 struct Known {
@@ -145,15 +150,18 @@ impl<P: Cpu> Inotify<P> {
     /// # Errors
     /// `EXIST`: it is watched, and `bits` want a new watch. `NOSPC`: too many. `NOMEM`.
     pub(crate) fn watch(&self, inode: InodeId, bits: u32) -> Result<u32> {
-        let (events, is_once) = (asked(bits), bits & raw::IN_ONESHOT != 0);
+        let events = asked(bits);
         let charge = self.quota.charge(WATCH_COST)?;
         let mut known = self.watches.lock();
         if let Some((number, (watch, _))) = known.by_number.iter_mut().find(|(_, (watch, _))| watch.inode == inode) {
             if bits & raw::IN_MASK_CREATE != 0 {
                 return Err(errno!(EXIST, "it is watched"));
             }
-            let events = if bits & raw::IN_MASK_ADD == 0 { events } else { events | watch.events };
-            (watch.events, watch.is_once) = (events, is_once);
+            let (events, bits) = match bits & raw::IN_MASK_ADD {
+                0 => (events, bits),
+                _ => (events | watch.events, bits | watch.asked),
+            };
+            (watch.events, watch.asked) = (events, bits);
             let number = *number;
             drop(known);
             self.all.change(inode, &self.observer(), number, events);
@@ -164,7 +172,7 @@ impl<P: Cpu> Inotify<P> {
         }
         known.last = known.last.saturating_add(1);
         let number = known.last;
-        known.by_number.insert(number, (Watch { inode, events, is_once }, charge));
+        known.by_number.insert(number, (Watch { inode, events, asked: bits }, charge));
         drop(known);
         self.all.add(inode, self.observer(), number, events)?;
         Ok(number)
@@ -179,6 +187,25 @@ impl<P: Cpu> Inotify<P> {
         self.all.remove(watch.inode, &self.observer(), number);
         self.enter(number, raw::IN_IGNORED, 0, &[]);
         Ok(())
+    }
+
+    /// What /proc tells of its watches, a line for each.
+    ///
+    /// # Errors
+    /// `NOMEM`.
+    pub(crate) fn tell(&self, text: &mut Text) -> Result<()> {
+        let mut next = 0;
+        loop {
+            let known = self.watches.lock();
+            let Some((number, watch)) = known.by_number.range(next..).next().map(|(number, (watch, _))| (*number, *watch)) else {
+                return Ok(());
+            };
+            drop(known);
+            next = number.saturating_add(1);
+            let (InodeId { device, number: inode }, mask) = (watch.inode, watch.asked & SHOWN);
+            let device = (device.major << 20) | device.minor;
+            text.put(format_args!("inotify wd:{number:x} ino:{inode:x} sdev:{device:x} mask:{mask:x} ignored_mask:0\n"))?;
+        }
     }
 
     /// Enters an event, unless it is the same as the last one that waits.
@@ -220,10 +247,15 @@ impl<P: Cpu> Inotify<P> {
 
 impl<P: Cpu> Observer for Inotify<P> {
     fn observe(&self, watch: u32, notice: &Notice<'_>) {
-        let is_dir = if notice.is_dir { raw::IN_ISDIR } else { 0 };
+        let asked = self.watches.lock().by_number.get(&watch).map_or(0, |(watch, _)| watch.asked);
+        if notice.is_gone && asked & raw::IN_EXCL_UNLINK != 0 {
+            return;
+        }
+        // What happened to the watched directory's own name does not say that it is one. Linux: `inotify_handle_inode_event`.
+        let own_name = Happened::MOVE_SELF | Happened::DELETE_SELF;
+        let is_dir = if notice.is_dir && !own_name.contains(notice.what) { raw::IN_ISDIR } else { 0 };
         self.enter(watch, bits(notice.what) | is_dir, notice.cookie, notice.name.unwrap_or_default());
-        let is_once = self.watches.lock().by_number.get(&watch).is_some_and(|(watch, _)| watch.is_once);
-        if is_once {
+        if asked & raw::IN_ONESHOT != 0 {
             // Another event may have ended it already.
             let _ = self.unwatch(watch);
         }

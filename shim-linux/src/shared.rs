@@ -4,7 +4,7 @@ use crate::signal::Cpu;
 use crate::task::Sandbox;
 use alloc::sync::{Arc, Weak};
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use litebox_core::fs::locks::FileLocks;
 use litebox_core::fs::types::{DeviceId, InodeId};
 use litebox_core::ipc::msg::Messages;
@@ -24,9 +24,13 @@ const ANONYMOUS: DeviceId = DeviceId { major: 0, minor: 0xfffff };
 /// The device of /dev/pts.
 const PTS: DeviceId = DeviceId { major: 0, minor: 0xffffe };
 
+/// The device of the first mount; /dev itself has the one before.
+const FIRST_DEVICE: u32 = 6;
+
 /// One sandbox's share.
 pub(crate) struct Shared<P: Platform> {
     inodes: AtomicU64,
+    devices: AtomicU32,
     timers: Arc<Timers<P>>,
     nesting: Mutex<P, ()>,
     locks: Arc<FileLocks<P>>,
@@ -50,6 +54,7 @@ impl<P: Platform> Shared<P> {
         let nesting = Mutex::<P, _>::new(());
         Self {
             inodes: AtomicU64::new(0),
+            devices: AtomicU32::new(FIRST_DEVICE),
             timers: Timers::new(),
             nesting,
             locks: FileLocks::new(quota),
@@ -65,6 +70,11 @@ impl<P: Platform> Shared<P> {
     /// An inode number for a pipe or another thing without a name.
     pub(crate) fn new_inode(&self) -> InodeId {
         InodeId { device: ANONYMOUS, number: self.inodes.fetch_add(1, Ordering::Relaxed).saturating_add(1) }
+    }
+
+    /// A device number that no other file system has.
+    pub(crate) fn new_device(&self) -> DeviceId {
+        DeviceId { major: 0, minor: self.devices.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// What is to happen at a time.

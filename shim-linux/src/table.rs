@@ -11,9 +11,9 @@
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
-    attributes, dirs, event, fcntl, files, foreign, futex, futex2, ids, ioctl, limits, map, membarrier, message, mq, msg, names,
-    pipe, poll, prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task, terminal, time, timer, transfer,
-    xattr,
+    attributes, dirs, event, fcntl, files, foreign, futex, futex2, handle, ids, ioctl, limits, map, membarrier, message, mount,
+    mq, msg, names, pipe, poll, prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task, terminal, time,
+    timer, transfer, xattr,
 };
 use crate::calls::{exec, kill, pidfd, process, ptrace, seccomp, wait};
 use crate::signal::Cpu;
@@ -283,7 +283,7 @@ syscalls! {
     152 munlockall () = Partial [map::munlockall, No, "accepted without effect: pages are never swapped out"];
     153 vhangup () = Full [terminal::vhangup, No];
     154 modify_ldt () = None [NOSYS, "16-bit and call-gate segments are not offered"];
-    155 pivot_root () = None [PERM, "what is mounted is said when a sandbox is made"];
+    155 pivot_root (new_root: Path, put_old: Path) = Full [mount::pivot_root, No];
     156 _sysctl () = None [NOSYS, "Linux has it no more"];
     157 prctl (option: Int, arg2: Word, arg3: Word, arg4: Word, arg5: Word) = Partial [prctl::prctl, No, "names, parent-death signals, dumpable, subreapers, no_new_privs, seccomp(2), and as switches without effect keep-caps, bounding set, huge pages, timer slack, names of memory; others are EINVAL"];
     158 arch_prctl (option: Int, addr: Ptr) = Partial [task::arch_prctl, No, "ARCH_SET_FS, ARCH_GET_FS, ARCH_SET_GS, ARCH_GET_GS"];
@@ -293,8 +293,8 @@ syscalls! {
     162 sync () = Full [transfer::sync, No];
     163 acct () = None [PERM, "a sandbox does not change its host"];
     164 settimeofday () = None [PERM, "a sandbox does not change its host"];
-    165 mount (source: Path, target: Path, kind: Ptr, flags: Word, data: Ptr) = None [PERM, "what is mounted is said when a sandbox is made"];
-    166 umount2 (target: Path, flags: Flags) = None [PERM, "what is mounted is said when a sandbox is made"];
+    165 mount (source: Ptr, target: Path, kind: Ptr, flags: Word, data: Ptr) = Partial [mount::mount, No, "tmpfs, ramfs, proc, devpts, bind, move, remount; other types are ENODEV; mounts are private; a remount is of one mount"];
+    166 umount2 (target: Path, flags: Flags) = Full [mount::umount2, No];
     167 swapon () = None [PERM, "a sandbox does not change its host"];
     168 swapoff () = None [PERM, "a sandbox does not change its host"];
     169 reboot () = None [PERM, "a sandbox does not change its host"];
@@ -400,7 +400,7 @@ syscalls! {
     269 faccessat (dir: DirFd, path: Path, mode: Int) = Full [attributes::faccessat, No];
     270 pselect6 (nfds: Int, r: Ptr, w: Ptr, e: Ptr, timeout: Ptr, mask: Ptr) = Full [poll::pselect6, NoHandler];
     271 ppoll (fds: Ptr, nfds: Count, timeout: Ptr, mask: Ptr, size: Len) = Full [poll::ppoll, NoHandler];
-    272 unshare (flags: Word) = Partial [process::unshare, No, "namespaces are EPERM"];
+    272 unshare (flags: Word) = Partial [process::unshare, No, "namespaces but that of mounts are EPERM"];
     273 set_robust_list (head: Ptr, len: Len) = Full [task::set_robust_list, No];
     274 get_robust_list (pid: Pid, head: Ptr, len: Ptr) = Full [futex::get_robust_list, No];
     275 splice (input: Fd, input_offset: Ptr, out: Fd, out_offset: Ptr, len: Len, flags: Flags) = Full [splice::splice, IfAsked];
@@ -431,12 +431,12 @@ syscalls! {
     300 fanotify_init () = None [NOSYS, "not supported yet"];
     301 fanotify_mark () = None [NOSYS, "not supported yet"];
     302 prlimit64 (pid: Pid, resource: Count, new: Ptr, old: Ptr) = Partial [limits::prlimit64, No, "kept; RLIMIT_STACK and the argument limit are enforced"];
-    303 name_to_handle_at () = None [NOSYS, "not supported yet"];
-    304 open_by_handle_at () = None [NOSYS, "not supported yet"];
+    303 name_to_handle_at (dir: DirFd, path: Path, handle: Ptr, mount_id: Ptr, flags: Flags) = Partial [handle::name_to_handle_at, No, "on file systems in memory; others are EOPNOTSUPP but for AT_HANDLE_FID"];
+    304 open_by_handle_at (mount: DirFd, handle: Ptr, flags: Flags) = Partial [handle::open_by_handle_at, No, "on file systems in memory; others are ESTALE"];
     305 clock_adjtime () = None [PERM, "a sandbox does not change its host"];
     306 syncfs (fd: Fd) = Full [transfer::syncfs, No];
     307 sendmmsg (fd: Fd, msgs: Ptr, count: Count, flags: Flags) = Partial [message::sendmmsg, IfAsked, "no urgent data; a stream's messages of other senders are kept apart always"];
-    308 setns () = None [NOSYS, "not supported yet"];
+    308 setns (fd: Fd, kind: Flags) = Partial [mount::setns, No, "there are no descriptors of namespaces: EINVAL"];
     309 getcpu (cpu: Ptr, node: Ptr) = Full [sched::getcpu, No];
     310 process_vm_readv (pid: Pid, local: Ptr, locals: Len, remote: Ptr, remotes: Len, flags: Word) = Full [foreign::process_vm_readv, No];
     311 process_vm_writev (pid: Pid, local: Ptr, locals: Len, remote: Ptr, remotes: Len, flags: Word) = Full [foreign::process_vm_writev, No];
@@ -468,12 +468,12 @@ syscalls! {
     425 io_uring_setup () = None [NOSYS, "its queues would be a second door"];
     426 io_uring_enter () = None [NOSYS, "its queues would be a second door"];
     427 io_uring_register () = None [NOSYS, "its queues would be a second door"];
-    428 open_tree () = None [PERM, "what is mounted is said when a sandbox is made"];
-    429 move_mount () = None [PERM, "what is mounted is said when a sandbox is made"];
-    430 fsopen () = None [PERM, "what is mounted is said when a sandbox is made"];
-    431 fsconfig () = None [PERM, "what is mounted is said when a sandbox is made"];
-    432 fsmount () = None [PERM, "what is mounted is said when a sandbox is made"];
-    433 fspick () = None [PERM, "what is mounted is said when a sandbox is made"];
+    428 open_tree () = None [NOSYS, "not supported yet; mount(2) does it"];
+    429 move_mount () = None [NOSYS, "not supported yet; mount(2) does it"];
+    430 fsopen () = None [NOSYS, "not supported yet; mount(2) does it"];
+    431 fsconfig () = None [NOSYS, "not supported yet; mount(2) does it"];
+    432 fsmount () = None [NOSYS, "not supported yet; mount(2) does it"];
+    433 fspick () = None [NOSYS, "not supported yet; mount(2) does it"];
     434 pidfd_open (pid: Pid, flags: Flags) = Partial [pidfd::pidfd_open, No, "PIDFD_THREAD is EINVAL"];
     435 clone3 (args: Ptr, size: Len) = Partial [process::clone3, Always, "namespaces and set_tid are EPERM, CLONE_INTO_CGROUP is EOPNOTSUPP"];
     436 close_range (first: Count, last: Count, flags: Flags) = Full [fcntl::close_range, No];
@@ -482,7 +482,7 @@ syscalls! {
     439 faccessat2 (dir: DirFd, path: Path, mode: Int, flags: Flags) = Full [attributes::faccessat2, No];
     440 process_madvise () = None [NOSYS, "not supported yet"];
     441 epoll_pwait2 (fd: Fd, events: Ptr, max: Int, timeout: Ptr, mask: Ptr, size: Len) = Full [event::epoll_pwait2, No];
-    442 mount_setattr () = None [PERM, "what is mounted is said when a sandbox is made"];
+    442 mount_setattr () = None [NOSYS, "not supported yet; mount(2) does it"];
     443 quotactl_fd () = None [PERM, "a sandbox does not change its host"];
     444 landlock_create_ruleset () = None [NOSYS, "not supported yet"];
     445 landlock_add_rule () = None [NOSYS, "not supported yet"];
@@ -507,7 +507,7 @@ syscalls! {
     464 getxattrat () = None [NOSYS, "not supported yet"];
     465 listxattrat () = None [NOSYS, "not supported yet"];
     466 removexattrat () = None [NOSYS, "not supported yet"];
-    467 open_tree_attr () = None [PERM, "what is mounted is said when a sandbox is made"];
+    467 open_tree_attr () = None [NOSYS, "not supported yet; mount(2) does it"];
     468 file_getattr () = None [NOSYS, "not supported yet"];
     469 file_setattr () = None [NOSYS, "not supported yet"];
 }

@@ -243,6 +243,9 @@ mod tests {
         let plan = Plan {
             places: Vec::new(),
             memory: None,
+            tasks: None,
+            hostname: None,
+            user: [0; 2],
             cwd: Cwd::Inherited("/".into()),
             trace: false,
             terminal: false,

@@ -1,8 +1,10 @@
 //! The command line, and the plan made of it.
 
+use crate::places::{self, Place, Show};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
+use litebox_ioctl_abi::Permissions;
 use std::ffi::OsString;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 
 /// Runs a program in a sandbox of the litebox kernel module.
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Parser)]
 #[command(name = "litebox-launch", version, max_term_width = 100)]
 #[command(override_usage = "litebox-launch [OPTIONS] [--] PROGRAM [ARGS]...")]
-struct Cli {
+pub(crate) struct Cli {
     /// Directory that the program sees as /; what it changes stays in memory
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
@@ -28,19 +30,52 @@ struct Cli {
     root_size: Option<NonZeroU64>,
     /// Show SRC as DST, writable
     #[arg(long, num_args = 2, value_names = ["SRC", "DST"])]
-    bind: Vec<PathBuf>,
+    pub(crate) bind: Vec<PathBuf>,
     /// Show SRC as DST, read-only
     #[arg(long, num_args = 2, value_names = ["SRC", "DST"])]
-    ro_bind: Vec<PathBuf>,
+    pub(crate) ro_bind: Vec<PathBuf>,
     /// Show SRC, a directory, as DST, writable; the changes stay in memory
     #[arg(long, num_args = 2, value_names = ["SRC", "DST"])]
-    tmp_overlay: Vec<PathBuf>,
+    pub(crate) tmp_overlay: Vec<PathBuf>,
     /// New, empty file system in memory at DST
     #[arg(long, value_name = "DST")]
-    tmpfs: Vec<PathBuf>,
+    pub(crate) tmpfs: Vec<PathBuf>,
+    /// Most bytes of the next --tmpfs or --tmp-overlay, for example 64M
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) size: Vec<NonZeroU64>,
+    /// Most files of the next --tmpfs
+    #[arg(long, value_name = "N")]
+    pub(crate) inodes: Vec<NonZeroU64>,
+    /// Permissions, in octal, of what the next --tmpfs, --dir or --file makes
+    #[arg(long, value_name = "OCTAL", value_parser = permissions)]
+    pub(crate) perms: Vec<Permissions>,
+    /// The sandbox's devices at DST, besides those at /dev
+    #[arg(long, value_name = "DST")]
+    pub(crate) dev: Vec<PathBuf>,
+    /// The sandbox's processes at DST, besides /proc
+    #[arg(long, value_name = "DST")]
+    pub(crate) proc: Vec<PathBuf>,
+    /// Make a directory, with those on the way to it
+    #[arg(long, value_name = "DST")]
+    pub(crate) dir: Vec<PathBuf>,
+    /// Make a symbolic link to TARGET at DST
+    #[arg(long, num_args = 2, value_names = ["TARGET", "DST"])]
+    pub(crate) symlink: Vec<PathBuf>,
+    /// Make a file at DST with what can be read of descriptor FD
+    #[arg(long, num_args = 2, value_names = ["FD", "DST"])]
+    pub(crate) file: Vec<PathBuf>,
     /// Most memory, for example 512M or 2G [default: the module's]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     mem: Option<NonZeroU64>,
+    /// Most tasks, processes and threads together [default: the module's]
+    #[arg(long, value_name = "N")]
+    tasks: Option<NonZeroU32>,
+    /// Name of the machine as the program sees it
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    hostname: Option<String>,
+    /// User and group of the program, in the sandbox; GID is UID unless given
+    #[arg(long, value_name = "UID[:GID]", value_parser = parse_user, default_value = "0")]
+    user: [u32; 2],
     /// Working directory in the sandbox [default: the current one if it is there, else /]
     #[arg(long, value_name = "DIR")]
     chdir: Option<PathBuf>,
@@ -62,46 +97,6 @@ struct Cli {
     /// The program, looked up in PATH inside the sandbox, and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
-}
-
-/// What a place shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Show {
-    /// A directory or file of this machine.
-    Host(PathBuf),
-    /// A directory of this machine, and what the program changes in it.
-    Overlay {
-        /// The directory.
-        lower: PathBuf,
-        /// Most bytes of changes.
-        size: Option<NonZeroU64>,
-    },
-    /// A new file system in memory.
-    Memory,
-    /// A procfs.
-    Proc,
-    /// The sandbox's devices.
-    Dev,
-}
-
-/// One mount.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Where in the guest.
-    pub(crate) at: PathBuf,
-    /// What.
-    pub(crate) show: Show,
-    /// Whether the guest cannot change it.
-    pub(crate) read_only: bool,
-    /// Whether it is left out where the root has no such directory.
-    pub(crate) optional: bool,
-}
-
-impl Place {
-    /// One of the places that are there without being asked for.
-    fn usual(at: &str, show: Show) -> Self {
-        Self { at: at.into(), show, read_only: false, optional: true }
-    }
 }
 
 /// Where the program starts.
@@ -164,6 +159,12 @@ pub(crate) struct Plan {
     pub(crate) places: Vec<Place>,
     /// Most memory, in bytes.
     pub(crate) memory: Option<NonZeroU64>,
+    /// Most tasks.
+    pub(crate) tasks: Option<NonZeroU32>,
+    /// The machine's name.
+    pub(crate) hostname: Option<String>,
+    /// User and group.
+    pub(crate) user: [u32; 2],
     /// Where the program starts.
     pub(crate) cwd: Cwd,
     /// Whether system calls are traced.
@@ -195,26 +196,8 @@ impl Plan {
     fn new(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let cli = Cli::from_arg_matches(matches)?;
         let own_root = cli.root == Path::new("/");
-        let mut asked: Vec<(usize, Place)> = Vec::new();
-        // Options of different names come back in the order in which they stood.
-        let at = |name| matches.indices_of(name).into_iter().flatten();
-        let pairs = [("bind", &cli.bind), ("ro_bind", &cli.ro_bind), ("tmp_overlay", &cli.tmp_overlay)];
-        for (name, paths) in pairs {
-            for (index, pair) in at(name).step_by(2).zip(paths.chunks_exact(2)) {
-                let source = pair[0].clone();
-                let show = match name {
-                    "tmp_overlay" => Show::Overlay { lower: source, size: None },
-                    _ => Show::Host(source),
-                };
-                let place = Place { at: pair[1].clone(), show, read_only: name == "ro_bind", optional: false };
-                asked.push((index, place));
-            }
-        }
-        for (index, path) in at("tmpfs").zip(&cli.tmpfs) {
-            asked.push((index, Place { at: path.clone(), show: Show::Memory, read_only: false, optional: false }));
-        }
-        asked.sort_by_key(|(index, _)| *index);
-        for (_, place) in &asked {
+        let asked = places::asked(matches, &cli)?;
+        for place in &asked {
             absolute(&place.at)?;
         }
 
@@ -226,9 +209,9 @@ impl Plan {
             Place { at: "/".into(), show: root, read_only: cli.ro_root, optional: false },
             Place::usual("/dev", Show::Dev),
             Place::usual("/proc", Show::Proc),
-            Place::usual("/tmp", Show::Memory),
+            Place::usual("/tmp", Show::Memory { size: None, files: None, mode: None }),
         ];
-        places.extend(asked.into_iter().map(|(_, place)| place));
+        places.extend(asked);
         let cwd = match cli.chdir {
             Some(dir) => Cwd::Asked(absolute(&dir)?.into()),
             None if own_root => {
@@ -240,8 +223,9 @@ impl Plan {
         let set = cli.setenv.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
         let variables = Variables { clear: cli.clearenv, unset: cli.unsetenv, set };
         variables.check()?;
-        let (memory, trace, terminal, program) = (cli.mem, cli.trace, cli.tty, cli.program);
-        Ok(Self { places, memory, cwd, trace, terminal, program, variables, environment: Vec::new() })
+        let Cli { mem: memory, tasks, hostname, user, trace, tty: terminal, program, .. } = cli;
+        let environment = Vec::new();
+        Ok(Self { places, memory, tasks, hostname, user, cwd, trace, terminal, program, variables, environment })
     }
 }
 
@@ -254,6 +238,27 @@ fn absolute(path: &Path) -> Result<&Path, clap::Error> {
             Err(Cli::command().error(clap::error::ErrorKind::ValueValidation, format!("guest path '{}': {bad}", path.display())))
         }
     }
+}
+
+/// Permission bits in octal.
+fn permissions(text: &str) -> Result<Permissions, String> {
+    let bits = u32::from_str_radix(text, 8).ok().and_then(Permissions::new);
+    bits.ok_or_else(|| "no permissions in octal, such as 0755".into())
+}
+
+/// A machine's name, as sethostname(2) would take it.
+fn host_name(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=64 if !text.contains('\0') => Ok(text.into()),
+        _ => Err("a name has 1 to 64 bytes".into()),
+    }
+}
+
+/// `UID` or `UID:GID`.
+fn parse_user(text: &str) -> Result<[u32; 2], String> {
+    let id = |text: &str| text.parse().ok().filter(|id| *id != u32::MAX).ok_or("no number of a user or group");
+    let (user, group) = text.split_once(':').unwrap_or((text, text));
+    Ok([id(user)?, id(group)?])
 }
 
 /// `512M` and the like, in bytes.
@@ -305,6 +310,34 @@ mod tests {
     }
 
     #[test]
+    fn limits_and_permissions_are_for_what_comes_next() {
+        let args = ["--size", "64K", "--inodes", "9", "--perms", "0700", "--tmpfs", "/1", "--tmpfs", "/2", "--perms", "1777"];
+        let more = ["--dir", "/3", "--symlink", "to", "/4", "--file", "7", "/5", "--dev", "/6", "--proc", "/7"];
+        let plan = plan(&[&args[..], &more, &["--", "true"]].concat()).unwrap();
+        let shows: Vec<_> = plan.places[4..].iter().map(|place| place.show.clone()).collect();
+        let number = NonZeroU64::new;
+        assert_eq!(
+            shows,
+            [
+                Show::Memory { size: number(64 << 10), files: number(9), mode: Permissions::new(0o700) },
+                Show::Memory { size: None, files: None, mode: None },
+                Show::Directory(Permissions::new(0o1777)),
+                Show::Symlink("to".into()),
+                Show::Copy(7, None),
+                Show::Dev,
+                Show::Proc,
+            ]
+        );
+        assert_eq!(plan.places[7].at, Path::new("/4"));
+    }
+
+    #[test]
+    fn a_user_has_a_group() {
+        let user = |text| parse_user(text).ok();
+        assert_eq!((user("7"), user("7:8"), user("7:"), user("4294967295")), (Some([7, 7]), Some([7, 8]), None, None));
+    }
+
+    #[test]
     fn the_root_can_be_read_only_or_bounded() {
         let root = |args: &[&str]| plan(&[args, &["--", "true"]].concat()).map(|plan| plan.places[0].clone());
         let locked = root(&["--ro-root"]).unwrap();
@@ -342,6 +375,12 @@ mod tests {
             &["--tmpfs", "x", "--", "true"],
             &["--bind", "/a", "/b/../c", "--", "true"],
             &["--chdir", "x", "--", "true"],
+            &["--size", "1M", "--", "true"],
+            &["--size", "1M", "--dir", "/x", "--", "true"],
+            &["--perms", "0700", "--bind", "/a", "/b", "--", "true"],
+            &["--perms", "7", "--perms", "8", "--dir", "/x", "--", "true"],
+            &["--file", "x", "/y", "--", "true"],
+            &["--hostname", "", "--", "true"],
             &["--mem", "0", "--", "true"],
             &["--mem", "x", "--", "true"],
         ] {

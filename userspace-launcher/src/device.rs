@@ -1,6 +1,6 @@
 //! The device: each request once, and what its errors mean to the user.
 
-use crate::cli::{Place, Show};
+use crate::places::{Place, Show};
 use crate::raw;
 use crate::report::Failure;
 use litebox_ioctl_abi::{
@@ -10,6 +10,7 @@ use litebox_ioctl_abi::{
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::fs;
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
@@ -76,27 +77,36 @@ impl Sandbox {
 
     /// Mounts what a place shows; `host` is its open source, if it has one.
     pub(crate) fn mount(&self, place: &Place, host: Option<&OwnedFd>) -> Result<(), Failure> {
-        let path = place.at.as_os_str().as_bytes();
         let source = match (&place.show, host) {
             (Show::Host(_), Some(fd)) => Source::Host(object(fd)),
             (Show::Overlay { size, .. }, Some(fd)) => Source::Overlay { lower: object(fd), size: *size },
             (Show::Proc, _) => Source::Proc,
             (Show::Dev, _) => Source::Dev,
-            (Show::Memory | Show::Host(_) | Show::Overlay { .. }, _) => Source::Memory { size: None },
+            (Show::Memory { size, files, mode }, _) => Source::Memory { size: *size, files: *files, mode: *mode },
+            (Show::Directory(mode), _) => Source::Directory(*mode),
+            (Show::Symlink(target), _) => Source::Symlink(bytes(target.as_os_str())),
+            (Show::Copy(fd, mode), _) => Source::Copy(HostObject((*fd).into()), *mode),
+            (Show::Host(source) | Show::Overlay { lower: source, .. }, None) => {
+                return Err(Failure::new(format!("cannot show {} in the sandbox: it is not open", source.display())));
+            }
         };
         let flags = if place.read_only { MountFlags::READ_ONLY } else { MountFlags::empty() };
-        // A path that is too long for a u32 is too long for the module too.
-        let len = u32::try_from(path.len()).unwrap_or(u32::MAX);
-        let mount = Mount { source, flags, path: UserBytes { addr: path.as_ptr().addr() as u64, len } };
+        let mount = Mount { source, flags, path: bytes(place.at.as_os_str()) };
         match self.ask(Request::Mount, &mut mount.encode()) {
             Err(Errno::NOENT | Errno::NOTDIR) if place.optional => Ok(()),
             Err(errno) => {
-                let failure = Failure::new(format!("cannot mount on {} in the sandbox: {}", place.at.display(), describe(errno)));
+                let what = match place.show {
+                    Show::Directory(_) | Show::Symlink(_) | Show::Copy(..) => "make",
+                    _ => "mount on",
+                };
+                let failure = Failure::new(format!("cannot {what} {} in the sandbox: {}", place.at.display(), describe(errno)));
                 Err(match errno {
                     Errno::NOENT => failure
                         .why("what is mounted on does not exist, and cannot be made in something read-only")
                         .cure("a path that exists, or one below something writable"),
                     Errno::NOTDIR => failure.why("a directory is mounted on a directory, a file on a file"),
+                    Errno::EXIST => failure.why("something else is there"),
+                    Errno::BADF => failure.why("no such descriptor is open for reading"),
                     Errno::OPNOTSUPP | Errno::NOSYS => failure.why("the loaded module does not support this kind of mount yet"),
                     _ => failure,
                 })
@@ -150,6 +160,13 @@ impl Sandbox {
     pub(crate) fn kill(&self, signal: NonZeroU32, target: Target) -> bool {
         self.ask(Request::Kill, &mut Kill { signal, target }.encode()).is_ok()
     }
+}
+
+/// Bytes of ours, as the module wants them.
+pub(crate) fn bytes(text: impl AsRef<OsStr>) -> UserBytes {
+    let bytes = text.as_ref().as_bytes();
+    // What is too long for a u32 is too long for the module too.
+    UserBytes { addr: bytes.as_ptr().addr() as u64, len: u32::try_from(bytes.len()).unwrap_or(u32::MAX) }
 }
 
 /// One of our descriptors, as the module wants it.

@@ -2,8 +2,9 @@
 //!
 //! Two processes: the *carrier* (child) is cleaned of everything the host knows about it and becomes the guest by `RUN`; the
 //! parent holds the device open, waits, and passes signals on. The parent's death is the sandbox's.
-//! Modules: `cli` (the command line), `device` (requests and what their errors mean), `pack` (strings for `RUN`), `carrier` (the
-//! child), `terminal` (the guest's terminal, shown in ours), `report` (messages and exit statuses), `raw` (the only unsafe code).
+//! Modules: `cli` (the command line), `places` (what it says of mounts), `device` (requests and what their errors mean), `pack`
+//! (strings for `RUN`), `carrier` (the child), `terminal` (the guest's terminal, shown in ours), `report` (messages and exit
+//! statuses), `raw` (the only unsafe code).
 //! Linux only so far; on Windows the same requests go through `DeviceIoControl`.
 #![deny(unsafe_code)]
 
@@ -11,14 +12,16 @@ mod carrier;
 mod cli;
 mod device;
 mod pack;
+mod places;
 #[expect(unsafe_code, reason = "calls that no safe crate offers: fork, ioctl, rseq, signal actions")]
 mod raw;
 mod report;
 mod terminal;
 
 use crate::carrier::Carrier;
-use crate::cli::{Place, Plan, Show};
+use crate::cli::Plan;
 use crate::device::Sandbox;
+use crate::places::{Place, Show};
 use crate::raw::Forwarded;
 use crate::report::{Failure, Status};
 use crate::terminal::Wanted;
@@ -41,7 +44,9 @@ fn main() -> ExitCode {
 /// Runs the whole of it.
 fn launch(plan: &Plan) -> Result<Status, Failure> {
     let sandbox = Sandbox::open()?;
-    sandbox.configure(Configure { memory: plan.memory, tasks: None, trace: plan.trace.then_some(HostObject(2)) })?;
+    let name = plan.hostname.as_deref().map(device::bytes);
+    let trace = plan.trace.then_some(HostObject(2));
+    sandbox.configure(Configure { memory: plan.memory, tasks: plan.tasks, trace, name })?;
     for place in &plan.places {
         mount(&sandbox, place)?;
     }
@@ -142,7 +147,7 @@ fn mount(sandbox: &Sandbox, place: &Place) -> Result<(), Failure> {
     };
     let host = match &place.show {
         Show::Host(source) | Show::Overlay { lower: source, .. } => Some(open(source)?),
-        Show::Memory | Show::Proc | Show::Dev => None,
+        Show::Memory { .. } | Show::Proc | Show::Dev | Show::Directory(_) | Show::Symlink(_) | Show::Copy(..) => None,
     };
     sandbox.mount(place, host.as_ref())
 }

@@ -24,6 +24,7 @@ impl Packed {
         cwd: &Path,
         args: &[OsString],
         environment: &[(OsString, OsString)],
+        [uid, gid]: [u32; 2],
     ) -> Result<Self, Bad> {
         let mut text = Vec::new();
         let mut end = 0;
@@ -47,6 +48,7 @@ impl Packed {
         close(&mut text, 3)?;
         let count = |len: usize| u32::try_from(len).map_err(|_above| Bad::TooBig);
         let request = Run::encode(device, text.as_ptr().addr() as u64, lens, [count(args.len())?, count(environment.len())?]);
+        let request = wire::Run { uid, gid, ..request };
         Run::decode(request.as_bytes())?.strings(&text)?;
         Ok(Self { _text: text, request })
     }
@@ -75,7 +77,7 @@ pub(crate) fn candidates(plan: &Plan, device: HostObject) -> Result<Vec<Packed>,
     let mut packed = Vec::new();
     for cwd in plan.cwd.tries() {
         for program in places(name, search) {
-            let one = Packed::new(device, &program, cwd, &plan.program, &plan.environment).map_err(|bad| {
+            let one = Packed::new(device, &program, cwd, &plan.program, &plan.environment, plan.user).map_err(|bad| {
                 let failure = Failure::new(format!("cannot run {}: {bad}", name.display()));
                 match bad {
                     Bad::TooBig => failure
@@ -114,7 +116,7 @@ mod tests {
     fn what_is_packed_is_what_the_module_reads() {
         let args = os(&["sh", "-c", "", "a b\u{e9}"]);
         let env = [("A".into(), "1=2".into()), ("EMPTY".into(), "".into())];
-        let packed = Packed::new(HostObject(3), Path::new("/bin/sh"), Path::new("/home"), &args, &env).unwrap();
+        let packed = Packed::new(HostObject(3), Path::new("/bin/sh"), Path::new("/home"), &args, &env, [7, 8]).unwrap();
         let run = Run::decode(packed.request().as_bytes()).unwrap();
         assert_eq!(run.text.addr, packed._text.as_ptr().addr() as u64);
         assert_eq!(run.text.len as usize, packed._text.len());
@@ -126,14 +128,15 @@ mod tests {
 
     #[test]
     fn no_environment_is_none() {
-        let packed = Packed::new(HostObject(3), Path::new("x"), Path::new("/"), &os(&["x"]), &[]).unwrap();
+        let packed = Packed::new(HostObject(3), Path::new("x"), Path::new("/"), &os(&["x"]), &[], [0; 2]).unwrap();
         assert_eq!(Run::decode(packed.request().as_bytes()).unwrap().strings(&packed._text).unwrap().env.len(), 0);
     }
 
     #[test]
     fn what_the_module_would_refuse_is_refused_here() {
         let pack = |program: &str, cwd: &str, args: &[&str]| {
-            Packed::new(HostObject(3), Path::new(program), Path::new(cwd), &os(args), &[]).map(|packed| packed.request().argc)
+            Packed::new(HostObject(3), Path::new(program), Path::new(cwd), &os(args), &[], [0; 2])
+                .map(|packed| packed.request().argc)
         };
         assert_eq!(pack("/x", "/", &["x"]), Ok(1));
         assert_eq!(pack("/x", "/", &[]), Err(Bad::Strings));
@@ -157,6 +160,9 @@ mod tests {
         let plan = Plan {
             places: Vec::new(),
             memory: None,
+            tasks: None,
+            hostname: None,
+            user: [0; 2],
             cwd: Cwd::Inherited("/home".into()),
             trace: false,
             terminal: false,

@@ -133,6 +133,16 @@ impl<P: Platform> Dentry<P> {
         self.place.lock().parent.clone()
     }
 
+    /// The root of its mount; `None` for itself.
+    #[must_use]
+    pub(super) fn mount_root(self: &Arc<Self>) -> Option<Arc<Self>> {
+        let mut top = self.parent()?;
+        while let Some(parent) = top.parent() {
+            top = parent;
+        }
+        Some(top)
+    }
+
     /// The directory above, through mount points: what `..` means below the root.
     #[must_use]
     pub fn above(self: &Arc<Self>) -> Option<Arc<Self>> {
@@ -193,7 +203,8 @@ impl<P: Platform> Dentry<P> {
             return None;
         }
         let child = children.get(name.as_bytes()).and_then(Weak::upgrade)?;
-        if child.is_mount_point() || self.inode.is_still(name, &child.inode) {
+        let is_still = || !self.mount.has_twin() || self.inode.lookup(name).is_ok_and(|inode| inode.id() == child.inode.id());
+        if child.is_mount_point() || (self.inode.is_still(name, &child.inode) && is_still()) {
             return Some(child);
         }
         // Somebody else took the name from it.

@@ -180,6 +180,7 @@ impl<P: Platform> File<P> {
             return self.ops.write_at(0, src, self.cx());
         }
         let mut offset = self.offset.lock();
+        self.limit(*offset, src)?;
         if self.flags().contains(OFlags::APPEND) {
             let (count, end) = self.ops.append(src, self.cx())?;
             *offset = end;
@@ -208,12 +209,28 @@ impl<P: Platform> File<P> {
     pub fn write_at(&self, offset: u64, src: &mut IoSrc<'_, P>) -> Result<usize> {
         self.has_offsets(offset)?;
         self.writable()?;
+        self.limit(offset, src)?;
         let done = if self.flags().contains(OFlags::APPEND) {
             self.ops.append(src, self.cx()).map(|(count, _)| count)
         } else {
             self.ops.write_at(offset, src, self.cx())
         };
         self.told(done, Happened::MODIFY)
+    }
+
+    /// Leaves out of `src` what is past its writer's limit. Linux: `generic_write_checks`.
+    fn limit(&self, offset: u64, src: &mut IoSrc<'_, P>) -> Result<()> {
+        if src.limit() == u64::MAX || src.remaining() == 0 || self.place.inode().kind() != FileKind::Regular {
+            return Ok(());
+        }
+        let offset = if self.flags().contains(OFlags::APPEND) { self.ops.size()? } else { offset };
+        match src.limit().saturating_sub(offset) {
+            0 => Err(errno!(FBIG, "past the writer's limit")),
+            room => {
+                src.shorten(room);
+                Ok(())
+            }
+        }
     }
 
     fn has_offsets(&self, offset: u64) -> Result<()> {

@@ -234,6 +234,7 @@ pub struct IoSrc<'a, P> {
     remaining: usize,
     done: usize,
     faulted: bool,
+    limit: u64,
     platform: PhantomData<fn() -> P>,
 }
 
@@ -248,7 +249,7 @@ impl<'a, P: UserCopy> IoSrc<'a, P> {
     #[must_use]
     pub fn kernel(buf: &'a [u8]) -> Self {
         let remaining = buf.len().min(TRANSFER_MAX);
-        Self { kind: SrcKind::Kernel(buf), remaining, done: 0, faulted: false, platform: PhantomData }
+        Self { kind: SrcKind::Kernel(buf), remaining, done: 0, faulted: false, limit: u64::MAX, platform: PhantomData }
     }
 
     /// From guest memory, one range after the other; at most [`TRANSFER_MAX`] bytes.
@@ -258,7 +259,23 @@ impl<'a, P: UserCopy> IoSrc<'a, P> {
     pub fn guest(ranges: &'a [GuestRange]) -> Result<Self> {
         let remaining = total_len(ranges)?.min(TRANSFER_MAX);
         let kind = SrcKind::Guest(Cursor { ranges, used: 0 });
-        Ok(Self { kind, remaining, done: 0, faulted: false, platform: PhantomData })
+        Ok(Self { kind, remaining, done: 0, faulted: false, limit: u64::MAX, platform: PhantomData })
+    }
+
+    /// The same for a writer whose regular files end at `limit`. See getrlimit(2), `RLIMIT_FSIZE`.
+    #[must_use]
+    pub fn within(self, limit: u64) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// Where the writer's files end; `u64::MAX` if nowhere.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Leaves out what is past the next `room` bytes.
+    pub(super) fn shorten(&mut self, room: u64) {
+        self.remaining = usize::try_from(room).map_or(self.remaining, |room| self.remaining.min(room));
     }
 
     /// Bytes that are left.

@@ -108,9 +108,10 @@ impl<P: Platform> fmt::Debug for FileLocks<P> {
 }
 
 impl Table {
+    /// The first lock in the file that excludes `wanted`.
     fn conflict(&self, key: &Key, wanted: &Lock) -> Option<Lock> {
-        let mut known = self.locks.get(key).into_iter().flatten();
-        known.find(|(lock, _)| lock.excludes(wanted)).map(|(lock, _)| *lock)
+        let known = self.locks.get(key).into_iter().flatten().map(|(lock, _)| lock);
+        known.filter(|lock| lock.excludes(wanted)).min_by_key(|lock| lock.start).copied()
     }
 
     /// Takes the bytes of `range` from what its owner has, but for what `keep` joins to it; returns `range` as it became.

@@ -57,6 +57,8 @@ pub struct Notice<'a> {
     pub cookie: u32,
     /// The entry of the watched directory that it happened to; `None` if to what is watched itself.
     pub name: Option<&'a [u8]>,
+    /// Whether it happened to an entry that is no longer in its directory.
+    pub is_gone: bool,
 }
 
 /// Somebody who watches. Told without locks of the file system, on whatever thread made it happen.
@@ -156,23 +158,23 @@ impl<P: Platform> Watches<P> {
         }
     }
 
-    /// Tells who watches `place`, or its directory, what happened to it.
+    /// Tells who watches the directory of `place`, then who watches itself, what happened to it.
     pub(super) fn happened(&self, place: &Dentry<P>, what: Happened) {
         if !self.has_any() {
             return;
         }
         let is_dir = place.is_dir();
-        self.tell(place.inode().id(), &Notice { what, is_dir, cookie: 0, name: None });
-        if let Some(parent) = place.parent().filter(|_| SEEN_FROM_ABOVE.contains(what) && !place.is_deleted()) {
-            let name = place.name();
-            self.tell(parent.inode().id(), &Notice { what, is_dir, cookie: 0, name: Some(name.as_bytes()) });
+        if let Some(parent) = place.parent().filter(|_| SEEN_FROM_ABOVE.contains(what) && !place.is_unnamed()) {
+            let (name, is_gone) = (place.name(), place.is_deleted());
+            self.tell(parent.inode().id(), &Notice { what, is_dir, cookie: 0, name: Some(name.as_bytes()), is_gone });
         }
+        self.tell(place.inode().id(), &Notice { what, is_dir, cookie: 0, name: None, is_gone: false });
     }
 
     /// Tells who watches `dir` what happened to its entry `name`.
     pub(super) fn entry(&self, dir: &Dentry<P>, name: &[u8], what: Happened, is_dir: bool, cookie: u32) {
         if self.has_any() {
-            self.tell(dir.inode().id(), &Notice { what, is_dir, cookie, name: Some(name) });
+            self.tell(dir.inode().id(), &Notice { what, is_dir, cookie, name: Some(name), is_gone: false });
         }
     }
 
@@ -183,8 +185,11 @@ impl<P: Platform> Watches<P> {
         }
         let (inode, is_dir) = (place.inode().id(), place.is_dir());
         let is_last = is_dir || place.inode().attr().is_ok_and(|attr| attr.links == 0);
-        let told = |what| Notice { what, is_dir, cookie: 0, name: None };
-        self.tell(inode, &told(Happened::ATTRIB));
+        let told = |what| Notice { what, is_dir, cookie: 0, name: None, is_gone: false };
+        // A file's count of names is told; a directory goes without a word of that.
+        if !is_dir {
+            self.tell(inode, &told(Happened::ATTRIB));
+        }
         if !is_last {
             return;
         }

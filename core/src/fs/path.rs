@@ -66,8 +66,18 @@ impl<P: Platform> FsContext<P> {
     /// A context at the root of `namespace`.
     #[must_use]
     pub fn new(namespace: Arc<MountNamespace<P>>) -> Self {
-        let root = Arc::clone(namespace.root()).top();
+        let root = namespace.root().top();
         Self { namespace, cwd: Arc::clone(&root), root, umask: Mode::WGRP | Mode::WOTH }
+    }
+
+    /// The same places in a namespace of its own, which begins with the same mounts. See unshare(2).
+    ///
+    /// # Errors
+    /// `NOMEM`.
+    pub fn with_own_mounts(&self) -> Result<Self> {
+        let copied = self.namespace.copy()?;
+        let (root, cwd) = (copied.counterpart(&self.root), copied.counterpart(&self.cwd));
+        Ok(Self { namespace: copied.namespace, root, cwd, umask: self.umask })
     }
 
     /// Paths of the current working directory, on behalf of `credentials`.
@@ -385,7 +395,7 @@ impl<P: Platform> At<'_, P> {
     /// # Errors
     /// `ROFS`: the place is on something read-only.
     pub(super) fn writable(place: &Dentry<P>) -> Result<()> {
-        if place.mount().flags.contains(super::mount::MountFlags::READ_ONLY) || place.inode().read_only() {
+        if place.mount().flags().contains(super::mount::MountFlags::READ_ONLY) || place.inode().read_only() {
             return Err(errno!(ROFS));
         }
         Ok(())

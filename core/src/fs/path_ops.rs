@@ -44,7 +44,7 @@ impl<P: Platform> At<'_, P> {
                         Ok(child) => child,
                         Err(error) if create && error.is(Errno::NOENT) => {
                             match self.make_at(&here, &steps, &at, |dir, new| dir.create(name, Special::Regular, new), mode) {
-                                Ok(made) => return self.open_made(made, flags),
+                                Ok(made) => return self.open_made(made, flags | OFlags::CREATED),
                                 // Somebody else was faster: it is opened as what exists.
                                 Err(error) if !exclusive && error.is(Errno::EXIST) => self.step(&here, name)?,
                                 Err(error) => return Err(error),
@@ -99,7 +99,7 @@ impl<P: Platform> At<'_, P> {
         match kind {
             FileKind::Symlink => return Err(errno!(LOOP, "a symbolic link, and none is to be followed")),
             FileKind::Directory if want.contains(Access::WRITE) => return Err(errno!(ISDIR)),
-            FileKind::CharDevice | FileKind::BlockDevice if place.mount().flags.contains(super::mount::MountFlags::NODEV) => {
+            FileKind::CharDevice | FileKind::BlockDevice if place.mount().flags().contains(super::mount::MountFlags::NODEV) => {
                 return Err(errno!(ACCESS, "device nodes of this mount cannot be opened"));
             }
             _ => {}

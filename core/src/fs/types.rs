@@ -67,6 +67,8 @@ bitflags! {
         const ASYNC = 1 << 17;
         /// Whoever opened it is not privileged: what it writes takes the set-id bits of a program off.
         const STRIPS = 1 << 18;
+        /// Opening made it.
+        const CREATED = 1 << 19;
     }
 }
 

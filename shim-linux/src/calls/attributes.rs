@@ -204,11 +204,21 @@ fn length(length: Offset) -> Result<u64> {
     u64::try_from(length.0).map_err(|_| errno!(INVAL, "a negative length"))
 }
 
+/// Refuses a length past the process's limit that is not a shorter one. Linux: `inode_newsize_ok`.
+fn check_length<P: Cpu>(task: &Task<P>, place: &Dentry<P>, size: u64) -> Result<()> {
+    if size <= task.process().file_limit() || size <= place.inode().attr()?.size {
+        return Ok(());
+    }
+    super::kill::file_too_big(task);
+    Err(errno!(FBIG, "past the limit of files"))
+}
+
 pub(crate) fn truncate<P: Cpu>(task: &mut Task<P>, name: Path, to: Offset) -> Result<()> {
     let size = length(to)?;
     let name = path::<P>(name)?;
     let place = with_dir(task, CWD, &name, |at| {
         let place = at.resolve(&name, Resolve::FOLLOW)?;
+        check_length(task, &place, size)?;
         at.set_attr(&place, &AttrChange { size: Some(size), ..AttrChange::default() })?;
         Ok(place)
     })?;
@@ -219,6 +229,7 @@ pub(crate) fn truncate<P: Cpu>(task: &mut Task<P>, name: Path, to: Offset) -> Re
 pub(crate) fn ftruncate<P: Cpu>(task: &mut Task<P>, fd: Fd, to: Offset) -> Result<()> {
     let size = length(to)?;
     let file = file(task, fd)?;
+    check_length(task, file.place(), size)?;
     file.truncate(size)?;
     forget_pages(task, file.place(), size);
     Ok(())

@@ -41,6 +41,9 @@ pub(crate) fn status_bits(flags: OFlags) -> u32 {
     .fold(access | raw::O_LARGEFILE, |bits, (_, bit)| bits | bit)
 }
 
+/// Whether opening made it. Of `linux/fcntl.h` since 6.12.
+const F_CREATED_QUERY: u32 = 1024 + 4;
+
 pub(crate) fn fcntl<P: Cpu>(task: &mut Task<P>, fd: Fd, cmd: Int, arg: Word) -> Result<u32> {
     let file = file(task, fd)?;
     let fd = number(fd.0);
@@ -52,6 +55,7 @@ pub(crate) fn fcntl<P: Cpu>(task: &mut Task<P>, fd: Fd, cmd: Int, arg: Word) -> 
             let other = task.files().get(Number(bits))?;
             Ok(u32::from(Arc::ptr_eq(&file, &other)))
         }
+        F_CREATED_QUERY if !file.flags().contains(OFlags::PATH) => Ok(u32::from(file.flags().contains(OFlags::CREATED))),
         raw::F_GETFD => Ok(task.files().flags(fd)?.bits()),
         raw::F_SETFD => task.files().set_flags(fd, FdFlags::from_bits_truncate(bits)).map(|()| 0),
         raw::F_GETFL => Ok(status_bits(file.flags())),

@@ -62,16 +62,19 @@ pub(crate) fn read<P: Cpu>(task: &mut Task<P>, fd: Fd, buf: Ptr, count: Len) -> 
     file.read(&mut IoDst::guest(&range(buf, count))?)
 }
 
-/// Writes; a pipe without readers also sends the signal.
+/// Writes; a pipe without readers, and a file that has come to the process's limit, also send the signal.
 pub(super) fn send<P: Cpu>(task: &Task<P>, result: Result<usize>) -> Result<usize> {
     if result.as_ref().is_err_and(|error| error.is(litebox_core::error::Errno::PIPE)) {
         super::kill::broken_pipe(task);
+    }
+    if task.process().file_limit() != u64::MAX && result.as_ref().is_err_and(|error| error.is(litebox_core::error::Errno::FBIG)) {
+        super::kill::file_too_big(task);
     }
     result
 }
 
 pub(crate) fn write<P: Cpu>(task: &mut Task<P>, fd: Fd, buf: Ptr, count: Len) -> Result<usize> {
-    let written = file_to_write(task, fd)?.write(&mut IoSrc::guest(&range(buf, count))?);
+    let written = file_to_write(task, fd)?.write(&mut IoSrc::guest(&range(buf, count))?.within(task.process().file_limit()));
     send(task, written)
 }
 
@@ -86,7 +89,7 @@ pub(crate) fn pread64<P: Cpu>(task: &mut Task<P>, fd: Fd, buf: Ptr, count: Len, 
 
 pub(crate) fn pwrite64<P: Cpu>(task: &mut Task<P>, fd: Fd, buf: Ptr, count: Len, offset: Offset) -> Result<usize> {
     let at = at(offset.0)?;
-    let written = file(task, fd)?.write_at(at, &mut IoSrc::guest(&range(buf, count))?);
+    let written = file(task, fd)?.write_at(at, &mut IoSrc::guest(&range(buf, count))?.within(task.process().file_limit()));
     send(task, written)
 }
 
@@ -120,7 +123,7 @@ pub(crate) fn readv<P: Cpu>(task: &mut Task<P>, fd: Fd, iov: Ptr, iovcnt: Len) -
 
 pub(crate) fn writev<P: Cpu>(task: &mut Task<P>, fd: Fd, iov: Ptr, iovcnt: Len) -> Result<usize> {
     let file = file_to_write(task, fd)?;
-    let written = file.write(&mut IoSrc::guest(&ranges::<P>(iov, iovcnt)?)?);
+    let written = file.write(&mut IoSrc::guest(&ranges::<P>(iov, iovcnt)?)?.within(task.process().file_limit()));
     send(task, written)
 }
 
@@ -290,7 +293,7 @@ pub(crate) fn openat2<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, how: P
 }
 
 /// Gives a file that was just opened a number.
-fn opened<P: Cpu>(task: &Task<P>, file: Arc<File<P>>, flags: OFlags) -> Result<u32> {
+pub(super) fn opened<P: Cpu>(task: &Task<P>, file: Arc<File<P>>, flags: OFlags) -> Result<u32> {
     if flags.contains(OFlags::TRUNC) {
         forget_pages(task, file.place(), 0);
     }

@@ -228,9 +228,9 @@ const FIELD: usize = 65;
 
 const _: () = assert!(size_of::<raw::new_utsname>() == 6 * FIELD);
 
-pub(crate) fn uname<P: Cpu>(_task: &mut Task<P>, buf: Ptr) -> Result<()> {
-    use crate::machine::{DOMAIN, HOST, PROCESSOR, RELEASE, SYSTEM, VERSION};
-    let fields = [SYSTEM, HOST, RELEASE, VERSION, PROCESSOR, DOMAIN].map(str::as_bytes);
+pub(crate) fn uname<P: Cpu>(task: &mut Task<P>, buf: Ptr) -> Result<()> {
+    use crate::machine::{DOMAIN, PROCESSOR, RELEASE, SYSTEM, VERSION};
+    let fields = [SYSTEM, &task.sandbox().machine().host, RELEASE, VERSION, PROCESSOR, DOMAIN].map(str::as_bytes);
     let mut bytes = [0; 6 * FIELD];
     for (chunk, field) in bytes.chunks_mut(FIELD).zip(fields) {
         for (to, from) in chunk.iter_mut().zip(field) {

@@ -32,6 +32,11 @@ pub(super) fn broken_pipe<P: Cpu>(task: &Task<P>) {
     let _ = task.send(sent_by(task, Signal::PIPE, Info::SI_USER));
 }
 
+/// What a write past the limit of files sends to its task.
+pub(super) fn file_too_big<P: Cpu>(task: &Task<P>) {
+    let _ = task.send(sent_by(task, Signal::XFSZ, Info::SI_USER));
+}
+
 /// Whether `task` may send to `process`. Linux: `check_kill_permission`.
 pub(super) fn check<P: Cpu>(task: &Task<P>, process: &Arc<Process<P>>, signal: Option<Signal>) -> Result<()> {
     if Arc::ptr_eq(task.process(), process) {

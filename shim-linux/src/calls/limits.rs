@@ -48,6 +48,9 @@ fn set<P: Cpu>(task: &Task<P>, process: &Process<P>, resource: Count, new: Limit
         check(resource, *slot, new, is_root)?;
         Ok(core::mem::replace(slot, new))
     })?;
+    if resource.0 == raw::RLIMIT_FSIZE {
+        process.set_file_limit(new.soft);
+    }
     if resource.0 == raw::RLIMIT_STACK {
         if let Some(mm) = process.running().get().and_then(|exec| exec.mm.upgrade()) {
             mm.set_stack_limit(new.soft);

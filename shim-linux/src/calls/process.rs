@@ -64,9 +64,7 @@ fn make<P: Cpu>(task: &mut Task<P>, request: Request, tls: u64, pidfd_at: GuestA
     if has(raw::CLONE_THREAD) && (has(raw::CLONE_NEWUSER) || has(raw::CLONE_NEWPID)) {
         return Err(errno!(INVAL, "a thread in another namespace"));
     }
-    if request.flags & (NAMESPACES | u64::from(raw::CLONE_NEWTIME)) != 0 {
-        return Err(errno!(PERM, "a sandbox has one set of namespaces"));
-    }
+    namespaces(task, request.flags)?;
     if has(raw::CLONE_PIDFD) && has(raw::CLONE_THREAD) {
         return Err(errno!(INVAL, "descriptors of single threads are not offered"));
     }
@@ -205,6 +203,18 @@ pub(crate) fn clone3<P: Cpu>(task: &mut Task<P>, at: Ptr, size: Len) -> Result<u
     make(task, request, args.tls, GuestAddr::new(args.pidfd))
 }
 
+/// Refuses namespaces that the caller cannot have anew.
+fn namespaces<P: Cpu>(task: &Task<P>, flags: u64) -> Result<()> {
+    let mounts = u64::from(raw::CLONE_NEWNS);
+    if flags & (NAMESPACES | u64::from(raw::CLONE_NEWTIME)) & !mounts != 0 {
+        return Err(errno!(PERM, "a sandbox has one set of namespaces, but for mounts"));
+    }
+    if flags & mounts != 0 && !task.credentials().privileged {
+        return Err(errno!(PERM, "only root may have mounts of its own"));
+    }
+    Ok(())
+}
+
 pub(crate) fn unshare<P: Cpu>(task: &mut Task<P>, flags: Word) -> Result<()> {
     let flags = flags.0;
     let has = |flag: u32| flags & u64::from(flag) != 0;
@@ -216,14 +226,15 @@ pub(crate) fn unshare<P: Cpu>(task: &mut Task<P>, flags: Word) -> Result<()> {
     if has(shared) && (task.process().task_count() > 1 || !task.has_own_memory()) {
         return Err(errno!(INVAL, "threads share that for life"));
     }
-    if flags & (NAMESPACES | u64::from(raw::CLONE_NEWTIME)) != 0 {
-        return Err(errno!(PERM, "a sandbox has one set of namespaces"));
-    }
+    namespaces(task, flags)?;
     if has(raw::CLONE_FILES) {
         task.unshare_files()?;
     }
-    if has(raw::CLONE_FS) {
-        task.unshare_fs();
+    if has(raw::CLONE_NEWNS) {
+        let fs = task.fs().with_own_mounts()?;
+        task.set_fs(fs);
+    } else if has(raw::CLONE_FS) {
+        task.set_fs(task.fs());
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
-use litebox_core::error::Result;
+use litebox_core::error::{Errno, Result};
 use litebox_core::fs::dentry::Dentry;
 use litebox_core::fs::mount::MountFlags;
 use litebox_core::fs::path::Resolve;
@@ -184,7 +184,7 @@ fn put_statfs<P: Cpu>(buf: Ptr, place: &Dentry<P>) -> Result<()> {
     let mount = place.mount();
     let figures = place.inode().fs_stat();
     let flags = [(MountFlags::READ_ONLY, 1), (MountFlags::NOSUID, 2), (MountFlags::NODEV, 4), (MountFlags::NOEXEC, 8)];
-    let flags = flags.iter().filter(|(flag, _)| mount.flags.contains(*flag)).fold(VALID, |bits, (_, bit)| bits | bit);
+    let flags = flags.iter().filter(|(flag, _)| mount.flags().contains(*flag)).fold(VALID, |bits, (_, bit)| bits | bit);
     let size = u64::from(figures.block_size);
     let id = place.inode().id().device;
     let id = u64::from(id.minor) | (u64::from(id.major) << 32);
@@ -221,7 +221,10 @@ pub(crate) fn fstatfs<P: Cpu>(task: &mut Task<P>, fd: Fd, buf: Ptr) -> Result<()
 pub(crate) fn readlinkat<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, buf: Ptr, size: Int) -> Result<usize> {
     let room = usize::try_from(size.0).ok().filter(|room| *room > 0).ok_or(errno!(INVAL, "no room"))?;
     let name = path::<P>(name)?;
-    let target = with_dir(task, dir, &name, |at| at.readlink(&name))?;
+    let target = with_dir(task, dir, &name, |at| at.readlink(&name));
+    // Without a name it is about a descriptor, and one of something else is as if there were none. Linux: `do_readlinkat`.
+    let no_link = target.as_ref().is_err_and(|error| error.is(Errno::INVAL));
+    let target = if name.is_empty() && no_link { Err(errno!(NOENT, "no symbolic link is open")) } else { target }?;
     let shown = target.get(..room).unwrap_or(&target);
     user::write_all::<P>(buf.0, shown)?;
     Ok(shown.len())

@@ -67,7 +67,7 @@ pub(crate) fn pwritev2<P: Cpu>(
     flags: Flags,
 ) -> Result<usize> {
     let (file, ranges, offset) = vectored(task, fd, iov, count, low, flags)?;
-    let mut src = IoSrc::guest(&ranges)?;
+    let mut src = IoSrc::guest(&ranges)?.within(task.process().file_limit());
     let written = match offset {
         Some(offset) => file.write_at(offset, &mut src),
         None => {

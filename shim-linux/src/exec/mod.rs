@@ -109,7 +109,7 @@ pub fn open<P: Platform>(at: At<'_, P>, path: &[u8], how: Resolve) -> Result<Arc
         FileKind::Symlink => return Err(errno!(LOOP, "a symbolic link, and none is to be followed")),
         _ => return Err(errno!(ACCESS, "only regular files are executed")),
     }
-    if place.mount().flags.contains(MountFlags::NOEXEC) {
+    if place.mount().flags().contains(MountFlags::NOEXEC) {
         return Err(errno!(ACCESS, "nothing on this mount is executed"));
     }
     at.may(&place, Access::EXEC)?;

@@ -5,6 +5,7 @@
 //! nothing, and may be tried again with another program.
 
 mod dev;
+mod make;
 
 use crate::elf::StackLimits;
 use crate::exec::{self, Request};
@@ -28,11 +29,11 @@ use litebox_core::fs::fd_table::{Fd, FdFlags};
 use litebox_core::fs::file::File;
 use litebox_core::fs::host::{HostDir, HostFile};
 use litebox_core::fs::hostdir::{self, HostAccess};
-use litebox_core::fs::inode::{Apply, InodeRef, Special, WindowSize};
-use litebox_core::fs::memory::MemoryFs;
+use litebox_core::fs::inode::{Apply, InodeRef, WindowSize};
+use litebox_core::fs::memory::{Limits, MemoryFs};
 use litebox_core::fs::mount::{MountFlags, MountNamespace, NewMount};
 use litebox_core::fs::overlay;
-use litebox_core::fs::path::{At, FsContext, Resolve};
+use litebox_core::fs::path::{FsContext, Resolve};
 use litebox_core::fs::types::{Access, Credentials, DeviceId, FileKind, Gid, InodeId, Mode, NewNode, OFlags, Uid};
 use litebox_core::quota::Quota;
 use litebox_core::tty::pair::TerminalFile;
@@ -50,7 +51,6 @@ pub struct Builder<P: Cpu> {
     own_terminal: Option<Arc<TerminalFile<P>>>,
     /// Numbers of the sandbox's own for the devices of the host's files.
     host_devices: BTreeMap<DeviceId, DeviceId>,
-    last_device: u32,
 }
 
 /// A descriptor of the first process.
@@ -66,11 +66,17 @@ impl<P: Cpu> fmt::Debug for Builder<P> {
     }
 }
 
+/// How a file system in memory begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// How much it may hold.
+    pub limits: Limits,
+    /// The root's permissions; `None`: everybody may use it.
+    pub mode: Option<Mode>,
+}
+
 /// The permissions of a directory that everybody may use, as /tmp is.
 const EVERYBODY: Mode = Mode::STICKY.union(Mode::RWXU).union(Mode::RWXG).union(Mode::RWXO);
-
-/// The permissions of a directory that is made to mount something on.
-const DIRECTORY: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
 
 impl<P: Cpu> Builder<P> {
     /// A sandbox that may use `memory` bytes and show them to its programs, of at most `tasks` tasks or as many as usual. Each
@@ -79,7 +85,16 @@ impl<P: Cpu> Builder<P> {
     /// # Errors
     /// `NOMEM`: not even an empty sandbox fits.
     pub fn new(memory: u64, tasks: Option<u32>, trace: Option<Arc<dyn HostFile<P>>>) -> Result<Self> {
-        let sandbox = Sandbox::on(Machine::new(memory, tasks, trace), Quota::new(memory));
+        Self::on(Machine::new(memory, tasks, trace))
+    }
+
+    /// A sandbox that shows `machine` to its programs, and may use its memory.
+    ///
+    /// # Errors
+    /// `NOMEM`: not even an empty sandbox fits.
+    pub fn on(machine: Machine<P>) -> Result<Self> {
+        let quota = Quota::new(machine.memory);
+        let sandbox = Sandbox::on(machine, quota);
         Ok(Self {
             sandbox,
             first: None,
@@ -88,7 +103,6 @@ impl<P: Cpu> Builder<P> {
             terminal: Arc::default(),
             own_terminal: None,
             host_devices: BTreeMap::new(),
-            last_device: dev::DEVICE.minor,
         })
     }
 
@@ -115,7 +129,7 @@ impl<P: Cpu> Builder<P> {
     /// Those of [`Builder::mount_host_dir`].
     pub fn mount_overlay(&mut self, at: &[u8], dir: Arc<dyn HostDir<P>>, size: Option<u64>, read_only: bool) -> Result<()> {
         let lower = hostdir::root(self.new_device(), dir, HostAccess::ReadOnly)?;
-        let upper = self.memory(size)?;
+        let upper = self.memory(Memory { limits: Limits { bytes: size, files: None }, mode: None })?;
         let root = overlay::root(self.new_device(), self.sandbox.quota(), lower, &upper)?;
         self.mount(at, root, ("overlay", "overlay"), flags(read_only) | MountFlags::NODEV)
     }
@@ -129,12 +143,12 @@ impl<P: Cpu> Builder<P> {
         self.mount(at, root, ("host", "host"), flags(read_only) | MountFlags::NODEV)
     }
 
-    /// Shows a new file system in memory at `at`, of at most `size` bytes or of as many as the sandbox has. Everybody may use it.
+    /// Shows a new file system in memory at `at`.
     ///
     /// # Errors
     /// Those of [`Builder::mount_host_dir`].
-    pub fn mount_memory(&mut self, at: &[u8], size: Option<u64>, read_only: bool) -> Result<()> {
-        let root = self.memory(size)?;
+    pub fn mount_memory(&mut self, at: &[u8], memory: Memory, read_only: bool) -> Result<()> {
+        let root = self.memory(memory)?;
         self.mount(at, root, ("tmpfs", "tmpfs"), flags(read_only) | MountFlags::NODEV)
     }
 
@@ -160,7 +174,7 @@ impl<P: Cpu> Builder<P> {
         self.mount(&at_pts, pts, ("devpts", "devpts"), flags(read_only))?;
         let mut shm = at.to_vec();
         shm.extend_from_slice(b"/shm");
-        let root = self.memory(None)?;
+        let root = self.memory(Memory::default())?;
         self.mount(&shm, root, ("tmpfs", "shm"), flags(read_only) | MountFlags::NODEV)
     }
 
@@ -258,17 +272,14 @@ impl<P: Cpu> Builder<P> {
     }
 
     /// A device number that no other mount has.
-    fn new_device(&mut self) -> DeviceId {
-        self.last_device = self.last_device.saturating_add(1);
-        DeviceId { major: 0, minor: self.last_device }
+    fn new_device(&self) -> DeviceId {
+        self.sandbox.shared().new_device()
     }
 
-    /// An empty file system in memory that everybody may use.
-    fn memory(&mut self, size: Option<u64>) -> Result<InodeRef<P>> {
-        let quota = self.sandbox.quota();
-        let quota = size.map_or_else(|| Arc::clone(quota), |size| Quota::within(quota, size));
-        let root = NewNode { mode: EVERYBODY, uid: Uid(0), gid: Gid(0) };
-        MemoryFs::new(self.new_device(), &quota, root)
+    /// An empty file system in memory.
+    fn memory(&self, Memory { limits, mode }: Memory) -> Result<InodeRef<P>> {
+        let root = NewNode { mode: mode.unwrap_or(EVERYBODY), uid: Uid(0), gid: Gid(0) };
+        MemoryFs::limited(self.new_device(), self.sandbox.quota(), root, limits)
     }
 
     /// An open file of the sandbox for one of the host.
@@ -308,7 +319,7 @@ impl<P: Cpu> Builder<P> {
             if new.root.kind() != FileKind::Directory {
                 return Err(errno!(NOTDIR, "the root is a directory"));
             }
-            let fs = FsContext::new(MountNamespace::new(new));
+            let fs = FsContext::new(MountNamespace::new(new, self.sandbox.quota())?);
             self.first = Some(Process::new(&self.sandbox, self.ids, fs)?);
             return Ok(());
         };
@@ -319,25 +330,12 @@ impl<P: Cpu> Builder<P> {
         let paths = fs.at_cwd(&launcher);
         let point = match paths.resolve(at, Resolve::FOLLOW) {
             Err(missing) if missing.is(Errno::NOENT) => {
-                make_point(paths, at, new.root.kind()).map_err(|_| missing)?;
+                make::point(paths, at, new.root.kind()).map_err(|_| missing)?;
                 paths.resolve(at, Resolve::FOLLOW)?
             }
             found => found?,
         };
         namespace.mount(&point, new).map(|_| ())
-    }
-}
-
-/// Makes what is missing of the path `at`, so that something of that kind can be mounted there.
-fn make_point<P: Cpu>(paths: At<'_, P>, at: &[u8], kind: FileKind) -> Result<()> {
-    let exists = |done: Result<()>| if done.as_ref().is_err_and(|error| error.is(Errno::EXIST)) { Ok(()) } else { done };
-    let slashes = at.iter().enumerate().filter(|(index, byte)| *index > 0 && **byte == b'/');
-    for (end, _) in slashes {
-        exists(paths.mkdir(at.get(..end).unwrap_or_default(), DIRECTORY))?;
-    }
-    match kind {
-        FileKind::Directory => exists(paths.mkdir(at, DIRECTORY)),
-        _ => paths.mknod(at, Special::Regular, Mode::RUSR | Mode::WUSR).map(drop),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::text::line;
 use super::{cpuinfo, system, sysvipc};
 use crate::machine;
+use crate::notify::{QUEUE_MAX, WATCHES_MAX};
 use crate::signal::Cpu;
 use crate::task::Sandbox;
 use alloc::sync::{Arc, Weak};
@@ -39,7 +40,10 @@ impl<P: Cpu> Fixed<P> {
         ("cmdline", Node::Text("litebox\n")),
         ("cpuinfo", Node::File(cpuinfo::cpuinfo)),
         ("devices", Node::Text("Character devices:\n  1 mem\n  5 /dev/tty\n\nBlock devices:\n")),
-        ("filesystems", Node::Text("nodev\tproc\nnodev\ttmpfs\nnodev\tdevtmpfs\nnodev\thost\n")),
+        (
+            "filesystems",
+            Node::Text("nodev\tproc\nnodev\ttmpfs\nnodev\tramfs\nnodev\tdevtmpfs\nnodev\tdevpts\nnodev\toverlay\nnodev\thost\n"),
+        ),
         ("loadavg", Node::File(system::loadavg)),
         ("meminfo", Node::File(system::meminfo)),
         ("modules", Node::Text("")),
@@ -73,11 +77,20 @@ impl<P: Cpu> Fixed<P> {
     const SYS_FS: &'static [(&'static str, Node<P>)] = &[
         ("mqueue", Node::Dir(Self::SYS_MQUEUE)),
         ("file-max", Node::Text("9223372036854775807\n")),
+        ("inotify", Node::Dir(Self::SYS_INOTIFY)),
         ("nr_open", Node::File(|_| line(format_args!("{FD_MAX}\n")))),
         ("overflowgid", Node::Text("65534\n")),
         ("overflowuid", Node::Text("65534\n")),
         ("pipe-max-size", Node::Text("1048576\n")),
+        ("pipe-user-pages-hard", Node::Text("0\n")),
+        ("pipe-user-pages-soft", Node::Text("16384\n")),
         ("suid_dumpable", Node::Text("0\n")),
+    ];
+
+    const SYS_INOTIFY: &'static [(&'static str, Node<P>)] = &[
+        ("max_queued_events", Node::File(|_| line(format_args!("{QUEUE_MAX}\n")))),
+        ("max_user_instances", Node::Text("128\n")),
+        ("max_user_watches", Node::File(|_| line(format_args!("{WATCHES_MAX}\n")))),
     ];
 
     const SYS_MQUEUE: &'static [(&'static str, Node<P>)] = &[
@@ -92,7 +105,7 @@ impl<P: Cpu> Fixed<P> {
         ("cap_last_cap", Node::File(|_| line(format_args!("{}\n", linux_raw_sys::general::CAP_LAST_CAP)))),
         ("core_pattern", Node::Text("core\n")),
         ("domainname", Node::File(|_| line(format_args!("{}\n", machine::DOMAIN)))),
-        ("hostname", Node::File(|_| line(format_args!("{}\n", machine::HOST)))),
+        ("hostname", Node::File(|sandbox| line(format_args!("{}\n", sandbox.machine().host)))),
         ("msgmax", Node::File(|_| line(format_args!("{}\n", msg::MESSAGE_MAX)))),
         ("msgmnb", Node::File(|_| line(format_args!("{}\n", msg::BYTES_MAX)))),
         ("msgmni", Node::File(|_| line(format_args!("{}\n", msg::QUEUES_MAX)))),

@@ -2,9 +2,9 @@
 //!
 //! Sources: `proc_pid_fd(5)`, `proc_pid_fdinfo(5)`, `proc_pid_exe(5)`; Linux fs/proc/fd.c, `fs/d_path.c`.
 
-use super::text::line;
-use super::{Who, number};
+use super::{Text, Who, number};
 use crate::calls::fcntl::status_bits;
+use crate::notify::Inotify;
 use crate::signal::Cpu;
 use alloc::format;
 use alloc::sync::Arc;
@@ -159,5 +159,11 @@ fn info<P: Cpu>(who: &Who<P>, fd: Fd) -> Result<Vec<u8>> {
     // What has no offset is always at its start.
     let pos = file.seek(SeekFrom::Current(0)).unwrap_or(0);
     let place = file.place();
-    line(format_args!("pos:\t{pos}\nflags:\t0{bits:o}\nmnt_id:\t{}\nino:\t{}\n", place.mount().id, place.inode().id().number))
+    let mut text = Text::default();
+    let (mount, inode) = (place.mount().id, place.inode().id().number);
+    text.put(format_args!("pos:\t{pos}\nflags:\t0{bits:o}\nmnt_id:\t{mount}\nino:\t{inode}\n"))?;
+    if let Ok(watches) = Inotify::of(&file) {
+        watches.tell(&mut text)?;
+    }
+    Ok(text.finish())
 }

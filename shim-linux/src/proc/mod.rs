@@ -18,6 +18,8 @@ mod system;
 mod sysvipc;
 mod text;
 
+pub(crate) use text::Text;
+
 pub(crate) use root::root;
 
 use crate::signal::Cpu;

@@ -50,7 +50,7 @@ pub(super) fn mounts<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
         text.escaped(mount.source.as_bytes(), SPECIAL_SOURCE)?;
         text.bytes(b" ")?;
         text.escaped(path, SPECIAL)?;
-        text.put(format_args!(" {} {} 0 0\n", mount.kind, options(mount.flags)))
+        text.put(format_args!(" {} {} 0 0\n", mount.kind, options(mount.flags())))
     })?;
     Ok(text.finish())
 }
@@ -62,11 +62,13 @@ pub(super) fn mountinfo<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
         let mount = root.mount();
         let above = mount.covers().map_or(mount.id, |point| point.mount().id);
         let device = root.inode().id().device;
-        text.put(format_args!("{} {above} {}:{} / ", mount.id, device.major, device.minor))?;
+        text.put(format_args!("{} {above} {}:{} ", mount.id, device.major, device.minor))?;
+        text.escaped(&mount.within, SPECIAL)?;
+        text.bytes(b" ")?;
         text.escaped(path, SPECIAL)?;
-        text.put(format_args!(" {} - {} ", options(mount.flags), mount.kind))?;
+        text.put(format_args!(" {} - {} ", options(mount.flags()), mount.kind))?;
         text.escaped(mount.source.as_bytes(), SPECIAL_SOURCE)?;
-        let writable = if mount.flags.contains(MountFlags::READ_ONLY) { "ro" } else { "rw" };
+        let writable = if mount.flags().contains(MountFlags::READ_ONLY) { "ro" } else { "rw" };
         text.put(format_args!(" {writable}\n"))
     })?;
     Ok(text.finish())

@@ -7,14 +7,14 @@ use litebox_core::error::Result;
 
 /// Text that is being written.
 #[derive(Default)]
-pub(super) struct Text(Vec<u8>);
+pub(crate) struct Text(Vec<u8>);
 
 impl Text {
     /// Appends what `args` make.
     ///
     /// # Errors
     /// `NOMEM`.
-    pub(super) fn put(&mut self, args: fmt::Arguments<'_>) -> Result<()> {
+    pub(crate) fn put(&mut self, args: fmt::Arguments<'_>) -> Result<()> {
         fmt::write(self, args).map_err(|_| errno!(NOMEM))
     }
 
@@ -22,7 +22,7 @@ impl Text {
     ///
     /// # Errors
     /// `NOMEM`.
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.0.try_reserve(bytes.len()).map_err(|_| errno!(NOMEM))?;
         self.0.extend_from_slice(bytes);
         Ok(())
@@ -32,19 +32,19 @@ impl Text {
     ///
     /// # Errors
     /// `NOMEM`.
-    pub(super) fn escaped(&mut self, bytes: &[u8], special: &[u8]) -> Result<()> {
+    pub(crate) fn escaped(&mut self, bytes: &[u8], special: &[u8]) -> Result<()> {
         bytes.iter().try_for_each(|byte| {
             if special.contains(byte) { self.put(format_args!("\\{byte:03o}")) } else { self.bytes(&[*byte]) }
         })
     }
 
     /// How long it is.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// All of it.
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.0
     }
 }
@@ -59,7 +59,7 @@ impl fmt::Write for Text {
 ///
 /// # Errors
 /// `NOMEM`.
-pub(super) fn line(args: fmt::Arguments<'_>) -> Result<Vec<u8>> {
+pub(crate) fn line(args: fmt::Arguments<'_>) -> Result<Vec<u8>> {
     let mut text = Text::default();
     text.put(args)?;
     Ok(text.finish())

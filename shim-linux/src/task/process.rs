@@ -10,7 +10,7 @@ use crate::tuning::Tuning;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as raw;
 use litebox_core::error::Result;
 use litebox_core::fs::fd_table::FdTable;
@@ -191,6 +191,7 @@ pub struct Process<P: Cpu> {
     pub(super) fs: Mutex<P, FsShared<P>>,
     timers: Timers<P>,
     running: Running<P>,
+    file_limit: AtomicU64,
     state: Mutex<P, ProcessState>,
     pub(super) actions: Mutex<P, ActionTable<P>>,
     pub(super) group: Mutex<P, Group>,
@@ -280,6 +281,7 @@ impl<P: Cpu> Process<P> {
             fs: Mutex::<P, _>::new(origins.fs),
             timers: Timers::new(),
             running: origins.running,
+            file_limit: AtomicU64::new(origins.state.limit(raw::RLIMIT_FSIZE).map_or(u64::MAX, |limit| limit.soft)),
             state: Mutex::<P, _>::new(origins.state),
             actions: Mutex::<P, _>::new(origins.actions),
             group: Mutex::<P, _>::new(Group::default()),
@@ -291,6 +293,15 @@ impl<P: Cpu> Process<P> {
             ended: PollSource::default(),
             _charge: origins.charge,
         })
+    }
+
+    /// Where the regular files that it writes end: its soft `RLIMIT_FSIZE`, at hand for each write.
+    pub(crate) fn file_limit(&self) -> u64 {
+        self.file_limit.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_file_limit(&self, limit: u64) {
+        self.file_limit.store(limit, Ordering::Relaxed);
     }
 
     /// Its id.

@@ -6,6 +6,7 @@ use crate::signal::Cpu;
 use alloc::sync::Arc;
 use litebox_core::errno;
 use litebox_core::error::Result;
+use litebox_core::fs::path::FsContext;
 use litebox_core::sync::Mutex;
 
 impl<P: Cpu> Process<P> {
@@ -88,9 +89,9 @@ impl<P: Cpu> Task<P> {
         Ok(())
     }
 
-    /// Gives its paths places of their own to start from, the same as before.
-    pub(crate) fn unshare_fs(&mut self) {
-        let copy = Arc::new(Mutex::<P, _>::new(self.fs()));
+    /// Has its paths start from places of their own.
+    pub(crate) fn set_fs(&mut self, fs: FsContext<P>) {
+        let copy = Arc::new(Mutex::<P, _>::new(fs));
         let mut slot = self.process.fs.lock();
         if self.tid() == self.process.pid() {
             *slot = Arc::clone(&copy);

@@ -203,7 +203,12 @@ impl<P: Cpu> Task<P> {
         }
         let mm = if request.has(raw::CLONE_VM) { Arc::clone(&self.mm) } else { Arc::new(self.mm.fork()?) };
         let files = if request.has(raw::CLONE_FILES) { Arc::clone(&self.files) } else { self.files.fork()? };
-        let fs = if request.has(raw::CLONE_FS) { Arc::clone(&self.fs) } else { Arc::new(Mutex::<P, _>::new(self.fs())) };
+        let fs = if request.has(raw::CLONE_FS) {
+            Arc::clone(&self.fs)
+        } else {
+            let fs = if request.has(raw::CLONE_NEWNS) { self.fs().with_own_mounts()? } else { self.fs() };
+            Arc::new(Mutex::<P, _>::new(fs))
+        };
         let thread = request.has(raw::CLONE_THREAD);
         let sandbox = Arc::clone(self.sandbox());
         let mut tree = sandbox.tree.lock();

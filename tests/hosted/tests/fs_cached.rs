@@ -97,7 +97,7 @@ fn what_the_host_has_at_hand_is_read_without_it() {
     let asked = Arc::new(AtomicUsize::new(0));
     let root = hostdir::root(DEVICE, Arc::new(Dir(Arc::clone(&asked))), HostAccess::ReadOnly).expect("a root");
     let mount = NewMount { root, flags: MountFlags::empty(), kind: "host", source: "/".into() };
-    let fs = FsContext::<Hosted>::new(MountNamespace::new(mount));
+    let fs = FsContext::<Hosted>::new(MountNamespace::new(mount, &litebox_core::quota::Quota::new(1 << 20)).unwrap());
     let user = Credentials { privileged: true, ..Credentials::default() };
     let file = fs.at_cwd(&user).open(b"/file", OFlags::READ, Mode::empty()).expect("opened");
     // Offset, length, and how often the host is asked: a read of a page that it lacks goes on past that page.

@@ -30,7 +30,7 @@ fn memory(quota: &Arc<Quota>, minor: u32) -> InodeRef<Hosted> {
 
 fn context(root: InodeRef<Hosted>) -> FsContext<Hosted> {
     let mount = NewMount { root, flags: MountFlags::empty(), kind: "test", source: "none".into() };
-    FsContext::new(MountNamespace::new(mount))
+    FsContext::new(MountNamespace::new(mount, &Quota::new(1 << 20)).unwrap())
 }
 
 /// Has /dir/{a,b,sub/deep}, /file, /one and /two (one file), /link.

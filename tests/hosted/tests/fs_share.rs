@@ -194,7 +194,7 @@ impl Shared {
         fs::create_dir(&path).expect("a fresh directory");
         let root = hostdir::root(DEVICE, Arc::new(StdDir(path.clone())), access).expect("a root");
         let mount = NewMount { root, flags: MountFlags::empty(), kind: "host", source: "/".into() };
-        let fs = FsContext::new(MountNamespace::new(mount));
+        let fs = FsContext::new(MountNamespace::new(mount, &litebox_core::quota::Quota::new(1 << 20)).unwrap());
         Self { path, fs, user: Credentials { privileged: true, ..Credentials::default() } }
     }
 

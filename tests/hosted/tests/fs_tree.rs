@@ -25,7 +25,7 @@ fn mount_of(root: InodeRef<Hosted>) -> NewMount<Hosted> {
 
 fn context() -> (Arc<Quota>, FsContext<Hosted>) {
     let quota = Quota::new(64 << 20);
-    let namespace = MountNamespace::new(mount_of(tree(&quota, 1)));
+    let namespace = MountNamespace::new(mount_of(tree(&quota, 1)), &quota).expect("room");
     (quota, FsContext::new(namespace))
 }
 
@@ -213,6 +213,8 @@ fn mounts_cover_and_dot_dot_crosses_them() {
     let inside = at.resolve(b"/m/above", Resolve::empty()).expect("above");
     assert_eq!(errno(at.link(&inside, b"/x")), Some(Errno::XDEV));
     assert_eq!(fs.path_of(&inside).expect("a path"), b"/m/above");
+    assert_eq!(errno(fs.namespace.unmount(&top)), Some(Errno::BUSY), "a file in it is held");
+    drop(inside);
     fs.namespace.unmount(&top).expect("unmounted");
     assert_eq!(get(at, "/m/below").as_deref(), Ok(&b"below"[..]));
 }

@@ -90,7 +90,7 @@ pub(crate) fn launch(options: &Options) -> Result<u32, String> {
     let root = win::open(&options.root, win::LIST, win::DIRECTORY)
         .map_err(|error| format!("cannot open {}: Windows's error {error}", options.root))?;
     mount(device, "/", Source::Overlay { lower: object(root), size: None }, MountFlags::empty())?;
-    mount(device, "/tmp", Source::Memory { size: None }, MountFlags::empty())?;
+    mount(device, "/tmp", Source::Memory { size: None, files: None, mode: None }, MountFlags::empty())?;
     mount(device, "/proc", Source::Proc, MountFlags::empty())?;
     mount(device, "/dev", Source::Dev, MountFlags::empty())?;
     for (guest, which) in (0..).zip(win::STANDARD) {

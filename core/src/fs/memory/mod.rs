@@ -39,8 +39,21 @@ const LINKS_MAX: u32 = 65_000;
 struct Shared<P: Platform> {
     device: DeviceId,
     quota: Arc<Quota>,
+    /// The book of what is in files, as tmpfs counts its size.
+    blocks: Arc<Quota>,
+    /// A book of files, if their number is limited.
+    files: Option<Arc<Quota>>,
     next_number: AtomicU64,
     tree: Mutex<P, ()>,
+}
+
+/// How much a file system in memory may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes in files; `None`: as many as its quota has.
+    pub bytes: Option<u64>,
+    /// Most files, the root counted.
+    pub files: Option<u64>,
 }
 
 /// A file system in memory.
@@ -54,8 +67,19 @@ impl MemoryFs {
     /// `NOMEM`: not even the root fits.
     #[expect(clippy::new_ret_no_self, reason = "a file system is known by its root")]
     pub fn new<P: Platform>(device: DeviceId, quota: &Arc<Quota>, root: NewNode) -> Result<InodeRef<P>> {
-        let shared =
-            Arc::new(Shared { device, quota: Arc::clone(quota), next_number: AtomicU64::new(1), tree: Mutex::<P, _>::new(()) });
+        Self::limited(device, quota, root, Limits::default())
+    }
+
+    /// The same within `limits` of its own.
+    ///
+    /// # Errors
+    /// `NOMEM`, `NOSPC`: not even the root fits.
+    pub fn limited<P: Platform>(device: DeviceId, quota: &Arc<Quota>, root: NewNode, limits: Limits) -> Result<InodeRef<P>> {
+        let blocks = limits.bytes.map_or_else(|| Arc::clone(quota), |bytes| Quota::within(quota, bytes));
+        // A part of something without an end, so that it is full by NOSPC.
+        let files = limits.files.map(|files| Quota::within(&Quota::new(u64::MAX), files));
+        let (quota, next_number, tree) = (Arc::clone(quota), AtomicU64::new(1), Mutex::<P, _>::new(()));
+        let shared = Arc::new(Shared { device, quota, blocks, files, next_number, tree });
         let node: InodeRef<P> = MemoryNode::new(&shared, root, Body::Directory(Directory::new(Weak::new())), 2)?;
         Ok(node)
     }
@@ -66,8 +90,10 @@ impl MemoryFs {
     /// `NOMEM`: the quota is used up.
     pub fn unnamed<P: Platform>(id: InodeId, quota: &Arc<Quota>, new: NewNode) -> Result<InodeRef<P>> {
         let next_number = AtomicU64::new(id.number);
-        let shared = Shared { device: id.device, quota: Arc::clone(quota), next_number, tree: Mutex::<P, _>::new(()) };
+        let tree = Mutex::<P, _>::new(());
         let body = Body::Regular(Content::with_seals(quota, Seals::empty()));
+        let (quota, blocks) = (Arc::clone(quota), Arc::clone(quota));
+        let shared = Shared { device: id.device, quota, blocks, files: None, next_number, tree };
         let node: InodeRef<P> = MemoryNode::new(&Arc::new(shared), new, body, 0)?;
         Ok(node)
     }
@@ -174,6 +200,7 @@ struct MemoryNode<P: Platform> {
     meta: Mutex<P, Meta>,
     body: Body<P>,
     _charge: Charge,
+    _file: Option<Charge>,
 }
 
 impl<P: Platform> fmt::Debug for MemoryNode<P> {
@@ -208,6 +235,7 @@ fn now<P: Platform>() -> Timestamp {
 impl<P: Platform> MemoryNode<P> {
     fn new(shared: &Arc<Shared<P>>, new: NewNode, body: Body<P>, links: u32) -> Result<Arc<Self>> {
         let extra = if let Body::Symlink(target) = &body { u64::try_from(target.len()).unwrap_or(0) } else { 0 };
+        let file = shared.files.as_ref().map(|files| files.charge(1)).transpose()?;
         let charge = shared.quota.charge(NODE_COST.saturating_add(extra))?;
         let number = shared.next_number.fetch_add(1, Ordering::Relaxed);
         let time = now::<P>();
@@ -215,7 +243,7 @@ impl<P: Platform> MemoryNode<P> {
         let meta = Meta { mode: new.mode, uid: new.uid, gid: new.gid, links, accessed, modified, changed, extended };
         let meta = Mutex::<P, _>::new(meta);
         let shared = Arc::clone(shared);
-        Ok(Arc::new_cyclic(|me| Self { me: Weak::clone(me), shared, number, meta, body, _charge: charge }))
+        Ok(Arc::new_cyclic(|me| Self { me: Weak::clone(me), shared, number, meta, body, _charge: charge, _file: file }))
     }
 
     fn is_dir(&self) -> bool {
@@ -403,7 +431,7 @@ impl<P: Platform> Inode<P> for MemoryNode<P> {
     }
 
     fn fs_stat(&self) -> FsStat {
-        let (limit, used) = (self.shared.quota.limit(), self.shared.quota.used());
+        let (limit, used) = (self.shared.blocks.limit(), self.shared.blocks.used());
         FsStat { block_size: 4096, blocks: limit >> 12, free: limit.saturating_sub(used) >> 12 }
     }
 
@@ -415,7 +443,7 @@ impl<P: Platform> Inode<P> for MemoryNode<P> {
     fn create(&self, name: Name<'_>, what: Special, new: NewNode) -> Result<InodeRef<P>> {
         let node = self.add(name, || {
             let body = match what {
-                Special::Regular => Body::Regular(Content::new(&self.shared.quota)),
+                Special::Regular => Body::Regular(Content::new(&self.shared.blocks)),
                 Special::Fifo => Body::Fifo(Pipe::new(&self.shared.quota)?),
                 Special::Socket => Body::Socket,
                 Special::CharDevice(device) => Body::CharDevice(device),
@@ -427,7 +455,7 @@ impl<P: Platform> Inode<P> for MemoryNode<P> {
     }
 
     fn create_unnamed(&self, new: NewNode) -> Result<InodeRef<P>> {
-        let node = Self::new(&self.shared, new, Body::Regular(Content::new(&self.shared.quota)), 0)?;
+        let node = Self::new(&self.shared, new, Body::Regular(Content::new(&self.shared.blocks)), 0)?;
         Ok(node)
     }
 

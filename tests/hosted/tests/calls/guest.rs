@@ -40,7 +40,7 @@ impl Guest {
         let node = NewNode { mode: all, uid: Uid(0), gid: Gid(0) };
         let root = MemoryFs::new(DeviceId { major: 0, minor: 1 }, &quota, node).unwrap();
         let mount = NewMount { root, flags: MountFlags::empty(), kind: "tmpfs", source: "none".into() };
-        let fs = FsContext::new(MountNamespace::new(mount));
+        let fs = FsContext::new(MountNamespace::new(mount, &quota).unwrap());
         let sandbox = Sandbox::new(Arc::clone(&quota), 256 << 20);
         Self::of(Process::new(&sandbox, ids, fs).unwrap())
     }

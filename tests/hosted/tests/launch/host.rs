@@ -11,7 +11,7 @@ use litebox_core::fs::types::{Attr, DeviceId, FileKind, InodeId, Mode, Name, OFl
 use litebox_core::mm::GuestAddr;
 use litebox_core::platform::Frames;
 use litebox_platform_hosted::{Hosted, Interrupter};
-use litebox_shim_linux::launch::Builder;
+use litebox_shim_linux::launch::{Builder, Memory};
 use litebox_shim_linux::regs::Regs;
 use litebox_shim_linux::task::Task;
 use std::any::Any;
@@ -169,9 +169,11 @@ pub(crate) fn sandbox(root: Item) -> Builder<Hosted> {
     let Item::Dir(root) = root else { panic!("the root is a directory") };
     let mut builder = Builder::new(256 << 20, None, None).unwrap();
     builder.mount_host_dir(b"/", root, true).unwrap();
-    for mounted in
-        [builder.mount_dev(b"/dev", false), builder.mount_proc(b"/proc", false), builder.mount_memory(b"/tmp", None, false)]
-    {
+    for mounted in [
+        builder.mount_dev(b"/dev", false),
+        builder.mount_proc(b"/proc", false),
+        builder.mount_memory(b"/tmp", Memory::default(), false),
+    ] {
         assert!(mounted.is_ok() || mounted.is_err_and(|error| error.is(Errno::NOENT)));
     }
     builder

@@ -6,9 +6,10 @@ use litebox_core::error::Errno;
 use litebox_core::fs::fd_table::Fd;
 use litebox_core::fs::host::HostFile;
 use litebox_core::fs::io::{IoDst, IoSrc};
+use litebox_core::fs::memory::Limits;
 use litebox_core::fs::types::{DeviceId, FileKind, Mode, OFlags};
 use litebox_platform_hosted::Hosted;
-use litebox_shim_linux::launch::Builder;
+use litebox_shim_linux::launch::{Builder, Memory};
 use std::sync::Arc;
 
 fn empty(names: [&str; 3]) -> Item {
@@ -28,11 +29,11 @@ fn begin(builder: &Builder<Hosted>) -> Begun {
 fn the_first_mount_is_the_root() {
     let mut builder = Builder::<Hosted>::new(1 << 30, None, None).unwrap();
     assert!(builder.run(b"/a", b"/", &[b"a"], &[]).unwrap_err().is(Errno::INVAL));
-    assert!(builder.mount_memory(b"/tmp", None, false).unwrap_err().is(Errno::INVAL));
+    assert!(builder.mount_memory(b"/tmp", Memory::default(), false).unwrap_err().is(Errno::INVAL));
     assert!(builder.mount_host_file(b"/", Bytes::new(FileKind::Regular, 0o644, b""), false).unwrap_err().is(Errno::NOTDIR));
-    builder.mount_memory(b"/", None, false).unwrap();
+    builder.mount_memory(b"/", Memory::default(), false).unwrap();
     builder.mount_proc(b"/made/proc", false).unwrap();
-    builder.mount_memory(b"/locked", None, true).unwrap();
+    builder.mount_memory(b"/locked", Memory::default(), true).unwrap();
     assert!(builder.mount_proc(b"/locked/proc", false).unwrap_err().is(Errno::NOENT), "no such directory, and none can be made");
     assert!(builder.run(b"/a", b"/", &[b"a"], &[]).unwrap_err().is(Errno::NOENT));
 }
@@ -42,8 +43,8 @@ fn later_mounts_cover_earlier_ones_and_what_is_read_only_stays() {
     let mut builder = sandbox(empty(["tmp", "x", "y"]));
     let Item::Dir(over) = dir([("shown", file(0o644, b"over"))]) else { return };
     builder.mount_host_dir(b"/x", over, true).unwrap();
-    builder.mount_memory(b"/y", Some(64 << 10), false).unwrap();
-    builder.mount_memory(b"/y/../tmp", None, true).unwrap();
+    builder.mount_memory(b"/y", Memory { limits: Limits { bytes: Some(64 << 10), files: None }, mode: None }, false).unwrap();
+    builder.mount_memory(b"/y/../tmp", Memory::default(), true).unwrap();
     builder.mount_host_file(b"/file", Bytes::new(FileKind::Regular, 0o644, b"bound"), true).unwrap();
     assert!(builder.mount_host_file(b"/x", Bytes::new(FileKind::Regular, 0o644, b""), true).unwrap_err().is(Errno::NOTDIR));
     let begun = begin(&builder);
@@ -145,4 +146,33 @@ fn a_trace_goes_to_its_file() {
     litebox_platform_hosted::enter(&Arc::clone(task.mm()), || litebox_shim_linux::dispatch(task, regs));
     assert_eq!((begun.regs.ax, String::from_utf8(trace.content()).unwrap()), (2, "a[2] getpid() = 2\n".to_owned()));
     assert_eq!(begun.task.sandbox().machine().tasks, 7);
+}
+
+#[test]
+fn what_is_to_be_made_is_made() {
+    let mut builder = sandbox(empty(["tmp", "x", "y"]));
+    let mode = Mode::from_bits_truncate;
+    let text = host(&Bytes::new(FileKind::Regular, 0o600, b"text"));
+    assert!(builder.make_dir(b"/x/on/the/way", None).unwrap_err().is(Errno::ROFS));
+    builder
+        .mount_memory(b"/y", Memory { limits: Limits { bytes: None, files: Some(6) }, mode: Some(mode(0o700)) }, false)
+        .unwrap();
+    builder.make_dir(b"/y/d", Some(mode(0o3775))).unwrap();
+    builder.make_dir(b"/y/d", None).unwrap();
+    builder.make_symlink(b"/y/d/link", b"../f").unwrap();
+    builder.make_symlink(b"/y/d/link", b"../f").unwrap();
+    assert!(builder.make_symlink(b"/y/d/link", b"other").unwrap_err().is(Errno::EXIST));
+    builder.make_file(b"/y/f", &text, Some(mode(0o604))).unwrap();
+    builder.make_file(b"/y/g/h", &text, None).unwrap();
+    assert!(builder.make_dir(b"/y/one/too/many", None).unwrap_err().is(Errno::NOSPC));
+    builder.set_ids(0, 7);
+    let begun = begin(&builder);
+    assert_eq!((begun.cat("/y/d/link"), begun.cat("/y/g/h")), ("text".to_owned(), "text".to_owned()));
+    let fs = begun.task.fs();
+    let mode = |path: &[u8]| {
+        let place = fs.at_cwd(&begun.task.credentials()).resolve(path, Default::default()).unwrap();
+        place.inode().attr().unwrap().mode.bits()
+    };
+    assert_eq!((mode(b"/y"), mode(b"/y/d"), mode(b"/y/f"), mode(b"/y/g/h")), (0o700, 0o3775, 0o604, 0o644));
+    assert_eq!(begun.task.credentials().gid.0, 7);
 }

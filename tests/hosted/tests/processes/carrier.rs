@@ -77,7 +77,7 @@ pub(crate) fn run_with(ids: Ids, tasks: Option<u32>, program: impl FnOnce(&mut T
     let node = NewNode { mode: all, uid: Uid(0), gid: Gid(0) };
     let root = MemoryFs::new(DeviceId { major: 0, minor: 1 }, &quota, node).unwrap();
     let mount = NewMount { root, flags: MountFlags::empty(), kind: "tmpfs", source: "none".into() };
-    let fs = FsContext::new(MountNamespace::new(mount));
+    let fs = FsContext::new(MountNamespace::new(mount, &quota).unwrap());
     let sandbox = Sandbox::on(Machine::new(256 << 20, tasks, None), Arc::clone(&quota));
     let process = Process::new(&sandbox, ids, fs).unwrap();
     let mm = Arc::new(AddressSpace::new(&quota).unwrap());

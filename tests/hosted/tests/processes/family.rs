@@ -230,7 +230,7 @@ fn flags_that_do_not_go_together_are_errors() {
             (nr::CLONE_SIGHAND, errno::EINVAL),
             (nr::CLONE_THREAD | nr::CLONE_SIGHAND, errno::EINVAL),
             (nr::CLONE_NEWNS | nr::CLONE_FS, errno::EINVAL),
-            (nr::CLONE_NEWNS, errno::EPERM),
+            (nr::CLONE_NEWUTS, errno::EPERM),
             (nr::CLONE_NEWUSER, errno::EPERM),
             (nr::CLONE_PIDFD | nr::CLONE_PARENT_SETTID, errno::EINVAL),
         ] {

@@ -164,7 +164,7 @@ fn unshared_files_are_the_task_s_own() {
         let end = u64::from(main.half(fds));
         main.thread(word, move |thread| {
             thread.fails(errno::EINVAL, nr::__NR_unshare, &[nr::CLONE_VM.into()]);
-            thread.fails(errno::EPERM, nr::__NR_unshare, &[nr::CLONE_NEWNS.into()]);
+            thread.fails(errno::EPERM, nr::__NR_unshare, &[nr::CLONE_NEWUTS.into()]);
             thread.fails(errno::EINVAL, nr::__NR_unshare, &[1]);
             thread.ok(nr::__NR_unshare, &[u64::from(nr::CLONE_FILES | nr::CLONE_FS)]);
             thread.ok(nr::__NR_close, &[end]);
