@@ -7,7 +7,8 @@
 //!   `Arc<Guest>` that the task owns, and `Guest::task` is that task. (It is of others, too: see `rest`, `lend`.) User space cannot put a kernel address there (prctl
 //!   and ptrace check access_ok), and `on_fork` clears what a fork copies.
 //! - Such a task has its user-dispatch work bit on, until `on_exit`. The selector's first byte is [`BLOCK`]: were the hook gone, the
-//!   kernel itself would raise SIGSYS. It fails closed.
+//!   kernel itself would raise SIGSYS. It fails closed. So it does without the probe of births: a fork copies the selector but not
+//!   the work bit, and who lacks the bit is no carrier whatever its selector says ([`is_carrier`]).
 //! - A guest is in its sandbox's list from `enter` to `on_exit`. `north` and `mm` are the carrier's own.
 //! - Other tasks reach a guest by its [`Handle`], which the library OS gives up before the guest is dropped.
 //! - Whoever has a guest holds its space's file, and so the module.
@@ -400,10 +401,20 @@ unsafe fn syscall_work<'a>(task: *mut sys::task_struct) -> &'a AtomicUsize {
 unsafe fn guest_of(task: *mut sys::task_struct) -> Option<NonNull<Guest>> {
     // SAFETY: Contract.
     let selector = unsafe { (*task).syscall_dispatch.selector };
-    if (selector.addr() as isize) >= 0 {
+    // SAFETY: Contract.
+    if (selector.addr() as isize) >= 0 || !unsafe { is_carrier(task) } {
         return None;
     }
     NonNull::new(selector.cast())
+}
+
+/// Whether a task with a kernel address for its selector is a carrier, and not what a carrier's fork made while no probe looked on.
+///
+/// # Safety
+/// `task` is current, or a task that cannot exit meanwhile.
+pub(crate) unsafe fn is_carrier(task: *mut sys::task_struct) -> bool {
+    // SAFETY: Contract.
+    unsafe { syscall_work(task) }.load(Ordering::Relaxed) & USER_DISPATCH != 0
 }
 
 /// The guest of the current task, if it is a carrier.

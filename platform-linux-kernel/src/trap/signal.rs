@@ -84,6 +84,11 @@ fn fault_of(guest: &Current, addr: u64, by_kernel: bool) -> Option<Fault> {
 /// # Safety
 /// `regs` is the current task's entry frame, and `guest` what its selector points to.
 pub(super) unsafe extern "C" fn on_signal(regs: *mut sys::pt_regs, guest: NonNull<Guest>) -> Answer {
+    // The system-call hook need not ask: without the work bit the kernel does not come to it.
+    // SAFETY: The current task.
+    if !unsafe { carrier::is_carrier(carrier::task()) } {
+        return Answer::Original;
+    }
     // SAFETY: Contract.
     let guest = unsafe { Current::of_selector(guest) };
     if carrier::kill_pending() || guest.is_over() {

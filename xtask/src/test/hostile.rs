@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use litebox_vm_init::{Ending, Job, Place, TOOLS_DIR, ToVm};
 
 use super::report::Report;
@@ -144,24 +144,28 @@ fn judge(ending: Ending, stdout: &str, stderr: &str) -> Result<String> {
     Ok(note)
 }
 
-/// Takes a call out of the VM's kernel and puts it back, when the suite asks for it (tests/vm/hostile/src/unhook.rs).
+/// Takes a hook out of the VM's kernel and puts it back, when the suite asks for it (tests/vm/hostile/src/unhook.rs).
 #[derive(Debug)]
 struct Surgeon {
     debugger: Option<Debugger>,
     input: Input,
     line: String,
-    /// Where the call was, and its bytes.
-    removed: Option<(u64, Vec<u8>)>,
+    /// Where something was changed, and the bytes that were there.
+    changed: Option<(u64, Vec<u8>)>,
 }
 
 /// A call's first byte, and a no-op of its length.
 const CALL: u8 = 0xe8;
 /// See [`CALL`].
 const NO_OP: [u8; 5] = [0x0f, 0x1f, 0x44, 0, 0];
+/// A landing pad, ENDBR64, and what the kernel makes of one that nothing jumps to.
+const PADS: [[u8; 4]; 2] = [[0xf3, 0x0f, 0x1e, 0xfa], [0x0f, 0x1f, 0x40, 0xd6]];
+/// A return.
+const RETURN: [u8; 1] = [0xc3];
 
 impl Surgeon {
     fn new(debugger: Option<Debugger>, input: Input) -> Self {
-        Self { debugger, input, line: String::new(), removed: None }
+        Self { debugger, input, line: String::new(), changed: None }
     }
 
     /// Looks for words in what the suite says.
@@ -172,8 +176,11 @@ impl Surgeon {
                 continue;
             }
             let line = std::mem::take(&mut self.line);
-            if let Some(address) = line.strip_prefix("remove ") {
-                self.remove(u64::from_str_radix(address, 16).with_context(|| line.clone())?)?;
+            let address = |text| u64::from_str_radix(text, 16).with_context(|| line.clone());
+            if let Some(text) = line.strip_prefix("remove ") {
+                self.remove(address(text)?)?;
+            } else if let Some(text) = line.strip_prefix("silence ") {
+                self.silence(address(text)?)?;
             } else if line == "restore" {
                 self.restore()?;
             } else {
@@ -186,20 +193,39 @@ impl Surgeon {
 
     /// Replaces the call at a function's start, behind its landing pad if it has one.
     fn remove(&mut self, function: u64) -> Result<()> {
-        let debugger = self.debugger.as_ref().context("this VM has no debugger")?;
-        let code = debugger.read(function, 16)?;
-        let offset = [0, 4].into_iter().find(|offset| code[*offset] == CALL);
-        let offset = offset.with_context(|| format!("no call at {function:x}: {code:02x?}; is the hook somewhere else?"))?;
-        let at = function + offset as u64;
-        debugger.write(at, &NO_OP)?;
-        self.removed = Some((at, code[offset..offset + NO_OP.len()].to_vec()));
+        let at = self.body(function)?;
+        let code = self.debugger()?.read(at, NO_OP.len())?;
+        ensure!(code[0] == CALL, "no call at {at:x}: {code:02x?}; is the hook somewhere else?");
+        self.change(at, &NO_OP)
+    }
+
+    /// Makes a function return at once.
+    fn silence(&mut self, function: u64) -> Result<()> {
+        let at = self.body(function)?;
+        self.change(at, &RETURN)
+    }
+
+    /// Where a function's code begins, behind its landing pad if it has one.
+    fn body(&self, function: u64) -> Result<u64> {
+        let first = self.debugger()?.read(function, PADS[0].len())?;
+        Ok(if PADS.iter().any(|pad| first == pad) { function + first.len() as u64 } else { function })
+    }
+
+    fn change(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        let before = self.debugger()?.read(at, bytes.len())?;
+        self.debugger()?.write(at, bytes)?;
+        self.changed = Some((at, before));
         Ok(())
     }
 
-    /// Puts back what [`Surgeon::remove`] took.
+    /// Puts back what was there.
     fn restore(&mut self) -> Result<()> {
-        let (at, bytes) = self.removed.take().context("nothing was removed")?;
-        self.debugger.as_ref().context("this VM has no debugger")?.write(at, &bytes)
+        let (at, bytes) = self.changed.take().context("nothing was changed")?;
+        self.debugger()?.write(at, &bytes)
+    }
+
+    fn debugger(&self) -> Result<&Debugger> {
+        self.debugger.as_ref().context("this VM has no debugger")
     }
 }
 

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use crate::calls;
 use crate::sandbox::REPORT;
-use crate::sys;
+use crate::sys::{self, Errno};
 
 /// Longer than any test.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 /// The file that a guest without its sandbox would make.
 pub(crate) const ESCAPED: &str = "/tmp/escaped";
+/// The status of a guest whose step between its attempts has failed.
+pub(crate) const FAILED: u8 = 3;
 
 /// Does what the words say.
 pub(crate) fn run(words: &[&str]) -> ExitCode {
@@ -42,7 +44,14 @@ pub(crate) fn run(words: &[&str]) -> ExitCode {
         }
         ["threads"] => threads(),
         ["processes"] => processes(),
-        ["escape"] => escape(),
+        ["escape"] => escape(|| Ok(())),
+        ["escape", "faulting"] => sys::survive_breakpoints().map_or(ExitCode::FAILURE, |()| {
+            escape(|| {
+                sys::breakpoint();
+                Ok(())
+            })
+        }),
+        ["escape", "multiplying"] => escape(multiply),
         ["calls"] => calls::guest(),
         _ => ExitCode::from(u8::MAX),
     }
@@ -85,15 +94,28 @@ fn processes() -> ExitCode {
 }
 
 /// Calls without end that the host's kernel would answer otherwise than the sandbox: a parent that is the launcher, a file that
-/// can be made and written.
-fn escape() -> ExitCode {
+/// can be made and written. Between them it does a `step`, and ends when that fails.
+fn escape(step: fn() -> Result<(), Errno>) -> ExitCode {
     let parent = parent_id();
     say(".");
     loop {
+        if step().is_err() {
+            return ExitCode::from(FAILED);
+        }
         let made = OpenOptions::new().create(true).write(true).truncate(true).open(ESCAPED).is_ok();
         if made || parent_id() != parent {
             let _ = fs::write(ESCAPED, format!("made {made}, parent {}", parent_id()));
             return ExitCode::from(1);
         }
     }
+}
+
+/// Makes a process and a thread, and waits for their ends.
+fn multiply() -> Result<(), Errno> {
+    match sys::fork()? {
+        None => sys::exit(0),
+        Some(child) => drop(sys::wait_child(child)?),
+    }
+    let thread = thread::Builder::new().spawn(|| ()).map_err(|error| error.raw_os_error().unwrap_or(0))?;
+    thread.join().map_err(|_panic| libc::EFAULT)
 }

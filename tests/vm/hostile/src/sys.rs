@@ -176,6 +176,20 @@ pub(crate) fn write_memory(address: usize, bytes: &[u8]) {
     unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
 }
 
+/// Does nothing, as a handler.
+extern "C" fn nothing(_signal: c_int) {}
+
+/// Lets [`breakpoint`] be survived.
+pub(crate) fn survive_breakpoints() -> Result<(), Errno> {
+    set_handler(libc::SIGTRAP, (nothing as *const ()).addr())
+}
+
+/// Raises SIGTRAP, whose handler returns behind the instruction.
+pub(crate) fn breakpoint() {
+    // SAFETY: the handler of `survive_breakpoints` changes no register.
+    unsafe { std::arch::asm!("int3") };
+}
+
 /// Gives this thread an alternate signal stack that is never given back.
 pub(crate) fn set_signal_stack(length: usize) -> Result<(), Errno> {
     let memory = vec![0_u8; length].leak();
@@ -184,7 +198,7 @@ pub(crate) fn set_signal_stack(length: usize) -> Result<(), Errno> {
     check(unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) }.into()).map(drop)
 }
 
-/// Sets a signal's handler: on the alternate stack, with nothing blocked. `handler` is an address of code that never returns.
+/// Sets a signal's handler: on the alternate stack, with nothing blocked. `handler` is an address of code that is fit to be one.
 pub(crate) fn set_handler(signal: c_int, handler: usize) -> Result<(), Errno> {
     // SAFETY: all bytes zero is a value of this C structure.
     let mut action = unsafe { std::mem::zeroed::<libc::sigaction>() };

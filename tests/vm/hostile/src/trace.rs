@@ -71,6 +71,16 @@ impl Trace {
         Ok(calls[at + 1..].to_vec())
     }
 
+    /// What the watched called, but for what each did up to its RUN.
+    pub(crate) fn guests_calls(&self) -> Outcome<Vec<HostCall>> {
+        let run = u64::from(litebox_ioctl_abi::Request::Run.number());
+        let calls = self.calls()?;
+        let is_run = |call: &HostCall| call.number == libc::SYS_ioctl && call.arguments.get(1) == Some(&run);
+        let since = |pid| calls.iter().rposition(|call: &HostCall| call.pid == pid && is_run(call));
+        let later = |(at, call): &(usize, &HostCall)| since(call.pid).is_none_or(|run| *at > run);
+        Ok(calls.iter().enumerate().filter(later).map(|(_, call)| call.clone()).collect())
+    }
+
     fn set(&self, file: &str, value: &str) -> Outcome {
         fs::write(format!("{INSTANCE}/{file}"), value).map_err(|error| format!("{INSTANCE}/{file}: {error}"))
     }
