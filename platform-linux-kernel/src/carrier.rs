@@ -338,9 +338,7 @@ impl Current {
     pub(crate) fn queue_rest(&self) -> bool {
         let reference = Arc::into_raw(self.reference());
         // SAFETY: The current task; the work lies in the guest, which the reference keeps, and is queued once at a time.
-        let queued = unsafe {
-            sys::task_work_add(task(), self.rest_work.get(), sys::task_work_notify_mode_TWA_RESUME) == 0
-        };
+        let queued = unsafe { sys::task_work_add(task(), self.rest_work.get(), sys::task_work_notify_mode_TWA_RESUME) == 0 };
         if !queued {
             // SAFETY: Not queued, so still ours.
             drop(unsafe { Arc::from_raw(reference) });

@@ -22,8 +22,8 @@ use litebox_core::fs::types::Mode;
 use litebox_core::tty::settings::Settings;
 use litebox_ioctl_abi::wire::IntoBytes;
 use litebox_ioctl_abi::{
-    Bad, Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, NewTerminal, Permissions, Request, Run, Source, Strings, Target,
-    Terminal, TerminalSize, UserBytes, Version, Wait, WaitFlags, guest_path,
+    Bad, Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, NewTerminal, Permissions, Request, Run, Source, Strings,
+    Target, Terminal, TerminalSize, UserBytes, Version, Wait, WaitFlags, guest_path,
 };
 use litebox_shim_linux::launch::{Builder, Memory};
 use litebox_shim_linux::machine::Machine;

@@ -93,7 +93,11 @@ fn give_back(child: Current, lent: KBox<Lent>, regs: &mut sys::pt_regs) -> Curre
 ///
 /// # Errors
 /// The guest, whose carrier is its own.
-pub(crate) fn end(child: Current, regs: &mut sys::pt_regs, end: End) -> core::result::Result<(Current, Resume<LinuxKernel>), Current> {
+pub(crate) fn end(
+    child: Current,
+    regs: &mut sys::pt_regs,
+    end: End,
+) -> core::result::Result<(Current, Resume<LinuxKernel>), Current> {
     let Some(lent) = child.take_lent() else { return Err(child) };
     child.with_north(|north| north.end = Some(end));
     child.sandbox().leave(&child, false, false);

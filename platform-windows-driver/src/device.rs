@@ -250,7 +250,8 @@ fn configure(sandbox: &Sandbox, request: &Request) -> Result<usize, Status> {
     let settings = Configure::decode(structure(input, Code::Configure)?).map_err(refused)?;
     let name = settings.name.map(|name| behind(input, Code::Configure, name)).transpose()?;
     let name = name.map(core::str::from_utf8).transpose().map_err(|_text| Status::of_linux(Errno::INVAL))?;
-    let trace = settings.trace.map(|object| Request::handle(sandbox, object).and_then(|handle| host::file(handle).map_err(failed)));
+    let trace =
+        settings.trace.map(|object| Request::handle(sandbox, object).and_then(|handle| host::file(handle).map_err(failed)));
     let trace = trace.transpose()?;
     let memory = settings.memory.map_or(DEFAULT_MEMORY, core::num::NonZeroU64::get);
     let mut phase = sandbox.phase.lock();

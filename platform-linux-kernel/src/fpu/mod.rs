@@ -11,8 +11,8 @@ mod xsave;
 
 use crate::host::LinuxKernel;
 use crate::{carrier, sys};
-use litebox_core::errno;
 use kernel::prelude::*;
+use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::mm::{GuestAddr, user};
 use litebox_shim_linux::signal::FPU_SOFTWARE_BYTES;

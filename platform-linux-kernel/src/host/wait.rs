@@ -56,27 +56,27 @@ pub(crate) fn rest_on(word: &AtomicU32) {
 
 /// Sleeps in the task state `state`; see [`Wait::wait`].
 fn wait_in(state: u32, word: &AtomicU32, expected: u32, deadline: Option<Duration>) -> Wakeup {
-        let var = ptr::from_ref(word).cast_mut().cast();
-        let mut entry = MaybeUninit::<bindings::wait_bit_queue_entry>::uninit();
-        // SAFETY: writes every field of `entry`, which is ours; `var` serves as a key and is not dereferenced.
-        unsafe { bindings::init_wait_var_entry(entry.as_mut_ptr(), var, 0) };
-        // SAFETY: any address has a queue; the table is static, so the queue outlives this function.
-        let queue = unsafe { bindings::__var_waitqueue(var) };
-        // SAFETY: `entry` was initialised above; projecting to its field stays inside it.
-        let link = unsafe { &raw mut (*entry.as_mut_ptr()).wq_entry };
-        // SAFETY: `queue` and `link` are initialised, `link` is on no queue, and `finish_wait` below takes it off again before
-        // this frame ends.
-        let interrupted = unsafe { bindings::prepare_to_wait_event(queue, link, state as i32) } != 0;
-        let wakeup = if word.load(Ordering::SeqCst) != expected {
-            Wakeup::Woken
-        } else if interrupted {
-            Wakeup::Interrupted
-        } else {
-            sleep(deadline)
-        };
-        // SAFETY: the pair that was given to `prepare_to_wait_event`.
-        unsafe { bindings::finish_wait(queue, link) };
-        wakeup
+    let var = ptr::from_ref(word).cast_mut().cast();
+    let mut entry = MaybeUninit::<bindings::wait_bit_queue_entry>::uninit();
+    // SAFETY: writes every field of `entry`, which is ours; `var` serves as a key and is not dereferenced.
+    unsafe { bindings::init_wait_var_entry(entry.as_mut_ptr(), var, 0) };
+    // SAFETY: any address has a queue; the table is static, so the queue outlives this function.
+    let queue = unsafe { bindings::__var_waitqueue(var) };
+    // SAFETY: `entry` was initialised above; projecting to its field stays inside it.
+    let link = unsafe { &raw mut (*entry.as_mut_ptr()).wq_entry };
+    // SAFETY: `queue` and `link` are initialised, `link` is on no queue, and `finish_wait` below takes it off again before
+    // this frame ends.
+    let interrupted = unsafe { bindings::prepare_to_wait_event(queue, link, state as i32) } != 0;
+    let wakeup = if word.load(Ordering::SeqCst) != expected {
+        Wakeup::Woken
+    } else if interrupted {
+        Wakeup::Interrupted
+    } else {
+        sleep(deadline)
+    };
+    // SAFETY: the pair that was given to `prepare_to_wait_event`.
+    unsafe { bindings::finish_wait(queue, link) };
+    wakeup
 }
 
 /// Gives up the processor in the task state that is set, until a wake or `deadline`.

@@ -14,16 +14,16 @@ use super::signal;
 use crate::bases::{self, UserBase};
 use crate::carrier::{self, Current, Guest};
 use crate::host::LinuxKernel;
-use crate::rest::{self, Crew, Processor};
 use crate::mm::space::Kept;
+use crate::rest::{self, Crew, Processor};
 use crate::{lend, start, sys};
 use core::ptr;
 use core::sync::atomic::Ordering;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use litebox_shim_linux::after_spawn;
-use litebox_shim_linux::regs::Regs;
 use litebox_shim_linux::processors::Processors;
+use litebox_shim_linux::regs::Regs;
 use litebox_shim_linux::signal::Cpu;
 use litebox_shim_linux::task::{Birth, Spawn, Task};
 

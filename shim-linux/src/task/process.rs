@@ -227,7 +227,7 @@ pub(super) struct Origins<P: Cpu> {
 
 impl<P: Cpu> Process<P> {
     /// The process of a first program in `sandbox`, with which that ends; its paths start from `fs`, and no file is open. Its id
-    /// is above 1, which is [that of init](Self::init). Others see it from its first task on.
+    /// is above 1, which is that of init. Others see it from its first task on.
     ///
     /// # Errors
     /// `AGAIN`: no process id is left. `NOMEM`.
