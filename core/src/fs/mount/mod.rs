@@ -1,7 +1,7 @@
 //! Which file system is shown where.
 //!
 //! Each mount has places ([`Dentry`]) of its own, also if another mount shows the same files: then neither believes what it remembers
-//! of names without asking the file system ([`MountInfo::has_twin`]). Changing the tree of mounts is in `tree`.
+//! of names without asking the file system (`MountInfo::has_twin`). Changing the tree of mounts is in `tree`.
 //! Invariants: a mount point is held by its [`MountNamespace`], so what it shows stays until it is unmounted; the root mount is
 //! never unmounted; a mount is in one namespace; each is charged. Locks: `mounts` before a dentry's own, and no file system is called
 //! under it; `rename` is rank "rename", outside every directory, and one for all namespaces that were made of each other, since
