@@ -77,6 +77,10 @@ impl<P: Platform> Inode<P> for DeviceInode {
 }
 
 impl<P: Platform> FileOps<P> for Device {
+    fn maps_zeros(&self) -> bool {
+        matches!(self, Self::Zero)
+    }
+
     fn read_at(&self, _offset: u64, dst: &mut IoDst<'_, P>, _cx: IoCx) -> Result<usize> {
         let start = dst.done();
         match self {

@@ -354,4 +354,8 @@ pub trait FileOps<P: Platform>: Send + Sync + fmt::Debug {
     fn mappable(&self) -> bool {
         false
     }
+    /// Whether each mapping of it is fresh memory of zeros, as of nothing.
+    fn maps_zeros(&self) -> bool {
+        false
+    }
 }

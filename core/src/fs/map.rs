@@ -45,6 +45,24 @@ impl<P: Platform> FileSource<P> {
     /// - `ACCESS`: not open for reading, or for writing where writes reach the file, or append-only.
     /// - `NODEV`: it cannot be mapped. `PERM`: it is sealed against writes. Source: mmap(2).
     pub fn new(file: &Arc<File<P>>, path: Vec<u8>, access: MapAccess) -> Result<Arc<Self>> {
+        Self::check(file, access)?;
+        let flags = file.flags();
+        if !file.ops().mappable() {
+            return Err(errno!(NODEV, "cannot be mapped"));
+        }
+        let may_write = match access {
+            MapAccess::SharedWritable => file.ops().begin_writable_mapping().map(|()| true)?,
+            MapAccess::SharedReadOnly => flags.contains(OFlags::WRITE) && file.ops().begin_writable_mapping().is_ok(),
+            MapAccess::Private => false,
+        };
+        Ok(Arc::new(Self { file: Arc::clone(file), path, may_write }))
+    }
+
+    /// Checks that `file` is open for what `access` needs.
+    ///
+    /// # Errors
+    /// `ACCESS`: not open for reading, or for writing where writes reach the file. `BADF`: open as a place only.
+    pub fn check(file: &File<P>, access: MapAccess) -> Result<()> {
         let flags = file.flags();
         if flags.contains(OFlags::PATH) {
             return Err(errno!(BADF, "a handle on a place only"));
@@ -55,15 +73,7 @@ impl<P: Platform> FileSource<P> {
         if access == MapAccess::SharedWritable && !flags.contains(OFlags::WRITE) {
             return Err(errno!(ACCESS, "not open for writing"));
         }
-        if !file.ops().mappable() {
-            return Err(errno!(NODEV, "cannot be mapped"));
-        }
-        let may_write = match access {
-            MapAccess::SharedWritable => file.ops().begin_writable_mapping().map(|()| true)?,
-            MapAccess::SharedReadOnly => flags.contains(OFlags::WRITE) && file.ops().begin_writable_mapping().is_ok(),
-            MapAccess::Private => false,
-        };
-        Ok(Arc::new(Self { file: Arc::clone(file), path, may_write }))
+        Ok(())
     }
 
     /// Whether a shared mapping of it may come to write to the file.

@@ -46,6 +46,11 @@ pub(super) fn expect<P: Cpu>(addr: GuestAddr, value: u32) -> Result<()> {
     if take::<P, u32, 4>(addr)? == value { Ok(()) } else { Err(errno!(AGAIN, "the word has changed")) }
 }
 
+/// Checks that a word that processes may share is there to be read: what they share is found by its page. Linux: `get_futex_key`.
+fn expect_there<P: Cpu>(addr: GuestAddr, private: bool) -> Result<()> {
+    if private { Ok(()) } else { take::<P, u32, 4>(addr).map(drop) }
+}
+
 /// Waits for a wake of `addr` with one of `bits` while it is `value`.
 pub(super) fn wait<P: Cpu>(
     task: &Task<P>,
@@ -134,7 +139,11 @@ pub(crate) fn futex<P: Cpu>(
     }
     // Where others have a timeout, these have a second count.
     let value2 = u32::try_from(timeout.0.get() & u64::from(u32::MAX)).unwrap_or_default();
-    let pair = || Ok((key(task, addr.0, private)?, key(task, addr2.0, private)?));
+    let pair = || {
+        expect_there::<P>(addr.0, private)?;
+        expect_there::<P>(addr2.0, private)?;
+        Ok((key(task, addr.0, private)?, key(task, addr2.0, private)?))
+    };
     match command {
         FUTEX_WAIT => wait_again(task, (addr.0, private), value.0, ANY, until),
         FUTEX_WAIT_BITSET => wait_again(task, (addr.0, private), value.0, value3.0, until),
@@ -201,7 +210,9 @@ fn wake<P: Cpu>(task: &Task<P>, addr: Ptr, options: u32, pending: Ptr, most: Cou
     if bits == 0 {
         return Err(errno!(INVAL, "no bits"));
     }
-    let key = key(task, addr.0, options & raw::FUTEX_PRIVATE_FLAG != 0)?;
+    let private = options & raw::FUTEX_PRIVATE_FLAG != 0;
+    let key = key(task, addr.0, private)?;
+    expect_there::<P>(addr.0, private)?;
     if options & ROBUST_UNLOCK != 0 {
         put::<P, 4>(addr.0, &0u32)?;
         clear_pending(task, options, pending.0)?;

@@ -13,6 +13,25 @@ use litebox_core::mm::{
     SharedMemory, user,
 };
 
+/// What a shared mapping of a file whose flags are looked at may be asked for. Linux: `LEGACY_MAP_MASK`, and no `MAP_SYNC` here.
+const VALIDATED: u64 = (raw::MAP_TYPE
+    | raw::MAP_FIXED
+    | raw::MAP_ANONYMOUS
+    | raw::MAP_GROWSDOWN
+    | raw::MAP_DENYWRITE
+    | raw::MAP_EXECUTABLE
+    | raw::MAP_UNINITIALIZED
+    | raw::MAP_LOCKED
+    | raw::MAP_NORESERVE
+    | raw::MAP_POPULATE
+    | raw::MAP_NONBLOCK
+    | raw::MAP_STACK
+    | raw::MAP_HUGETLB
+    | raw::MAP_FIXED_NOREPLACE
+    | MAP_32BIT) as u64;
+/// Below 2 GiB, of x86's `asm/mman.h`.
+const MAP_32BIT: u32 = 0x40;
+
 /// Rights from `PROT_*`; unknown bits are ignored by mmap and refused by mprotect.
 fn prot(bits: u64) -> Prot {
     let mut prot = Prot::empty();
@@ -54,21 +73,31 @@ pub(crate) fn mmap<P: Cpu>(
     kept.set(MapFlags::GROWS_DOWN, has(flags, raw::MAP_GROWSDOWN));
     let shared = match flags & u64::from(raw::MAP_TYPE) {
         kind if kind == u64::from(raw::MAP_PRIVATE) => false,
-        kind if kind == u64::from(raw::MAP_SHARED) || kind == u64::from(raw::MAP_SHARED_VALIDATE) => true,
+        kind if kind == u64::from(raw::MAP_SHARED) => true,
+        kind if kind == u64::from(raw::MAP_SHARED_VALIDATE) => {
+            if file.is_some() && flags & !VALIDATED != 0 {
+                return Err(errno!(OPNOTSUPP, "a flag that must not be overlooked"));
+            }
+            true
+        }
         _ => return Err(errno!(INVAL, "neither private nor shared")),
     };
     kept.set(MapFlags::SHARED, shared);
     let rights = prot(rights.0);
     let mut max_prot = Prot::all();
+    let access = match (shared, rights.contains(Prot::WRITE)) {
+        (false, _) => MapAccess::Private,
+        (true, true) => MapAccess::SharedWritable,
+        (true, false) => MapAccess::SharedReadOnly,
+    };
+    let file = match file {
+        Some(file) if file.ops().maps_zeros() => FileSource::check(&file, access).map(|()| None)?,
+        file => file,
+    };
     let backing = match file {
         None if shared => Backing::Source { source: SharedMemory::new(task.sandbox().quota(), length.0)?, index: 0 },
         None => Backing::Anonymous,
         Some(file) => {
-            let access = match (shared, rights.contains(Prot::WRITE)) {
-                (false, _) => MapAccess::Private,
-                (true, true) => MapAccess::SharedWritable,
-                (true, false) => MapAccess::SharedReadOnly,
-            };
             // A file without a name below the root has none in /proc either.
             let path = task.fs().path_of(file.place()).unwrap_or_default();
             let source = FileSource::new(&file, path, access)?;

@@ -7,7 +7,7 @@
 use super::process::{INIT, Process, Role};
 use super::ptrace::Entry;
 use super::thread::End;
-use crate::signal::{Cpu, Handler, Info, Origin, SaFlags, Signal};
+use crate::signal::{Cpu, DefaultAction, Handler, Info, Origin, SaFlags, Signal};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use core::mem;
@@ -74,16 +74,27 @@ pub(super) struct Tree<P: Cpu> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
     Ended(End),
+    /// It ended by this signal, at which Linux would write its memory to a file. None is written here.
+    Dumped(u32),
     Stopped(Signal),
     Continued,
 }
 
 impl News {
+    /// That `process` has ended, as `end`. See core(5): for a dump, its limit allows for one and others may look into it.
+    pub(super) fn ended<P: Cpu>(process: &Process<P>, end: End) -> Self {
+        let End::Signal(number) = end else { return Self::Ended(end) };
+        let may = process.with(|state| state.dumpable && state.limit(raw::RLIMIT_CORE).is_some_and(|limit| limit.soft > 0));
+        let dumps = Signal::new(u64::from(number)).is_some_and(|signal| DefaultAction::of(signal) == DefaultAction::Core);
+        if may && dumps { Self::Dumped(number) } else { Self::Ended(end) }
+    }
+
     /// `si_code` and `si_status` of the signal that tells it.
     pub(super) fn code_and_status(self) -> (i32, i32) {
         let (code, status) = match self {
             Self::Ended(End::Task(status) | End::Process(status)) => (raw::CLD_EXITED, u32::from(status)),
             Self::Ended(End::Signal(signal)) => (raw::CLD_KILLED, signal),
+            Self::Dumped(signal) => (raw::CLD_DUMPED, signal),
             Self::Stopped(signal) => (raw::CLD_STOPPED, signal.number()),
             Self::Continued => (raw::CLD_CONTINUED, Signal::CONT.number()),
         };
@@ -192,11 +203,12 @@ impl<P: Cpu> Tree<P> {
     /// Sends the parent of `pid` what its signal for `news` is, and wakes it. True if nobody will wait for the child.
     pub(super) fn tell_parent(&self, pid: u32, news: News) -> bool {
         let Some(node) = self.nodes.get(&pid) else { return true };
+        let news = if let News::Ended(end) = news { News::ended(&node.process, end) } else { news };
         let Some(parent) = self.nodes.get(&node.parent).map(|parent| &parent.process) else { return true };
         let action = parent.with_actions(|actions| actions.get(Signal::CHLD));
         let ignores = action.handler() == Handler::Ignore;
         let (signal, reaps) = match news {
-            News::Ended(_) => {
+            News::Ended(_) | News::Dumped(_) => {
                 let is_chld = node.exit_signal == Signal::CHLD.number();
                 let reaps = is_chld && (ignores || action.flags().contains(SaFlags::NOCLDWAIT));
                 let signal = Signal::new(u64::from(node.exit_signal)).filter(|_| !(is_chld && ignores));

@@ -68,6 +68,7 @@ impl Report {
         let low = u32::from(status.to_le_bytes()[0]);
         let word = match news {
             News::Ended(super::End::Signal(_)) => low,
+            News::Dumped(_) => low | 0x80,
             News::Ended(_) => low.wrapping_shl(8),
             News::Stopped(_) => low.wrapping_shl(8) | 0x7f,
             News::Continued => 0xffff,
@@ -101,7 +102,7 @@ impl Wanted {
         let pid = node.process.pid();
         let (is_traced, is_reparented) = (tree.tracees.contains_key(&pid), tree.is_reparented(pid));
         let is_held = is_reparented || tree.has_ended_threads(pid);
-        let ended = node.ended.filter(|_| self.ended && !is_held).map(News::Ended);
+        let ended = node.ended.filter(|_| self.ended && !is_held).map(|end| News::ended(&node.process, end));
         let stopped = node.stopped.filter(|_| self.stopped && (!is_traced || is_reparented)).map(News::Stopped);
         ended.or(stopped).or_else(|| (self.continued && node.continued).then_some(News::Continued))
     }
@@ -129,7 +130,7 @@ impl<P: Cpu> Tree<P> {
         };
         if !wanted.keep {
             match news {
-                News::Ended(_) => self.remove(report.pid),
+                News::Ended(_) | News::Dumped(_) => self.remove(report.pid),
                 News::Stopped(_) | News::Continued => {
                     if let Some(node) = self.nodes.get_mut(&report.pid) {
                         (node.stopped, node.continued) = (None, false);

@@ -52,7 +52,7 @@ impl<P: Cpu> Tree<P> {
         }
         let Some(entry) = self.tracees.get_mut(&tid) else { return false };
         entry.ended = Some(end);
-        let (code, status) = News::Ended(end).code_and_status();
+        let (code, status) = News::ended(&entry.process, end).code_and_status();
         if self.tell_tracer(tid, u32::try_from(code).unwrap_or_default(), status) {
             return true;
         }
@@ -69,7 +69,7 @@ impl<P: Cpu> Entry<P> {
     fn news(&self, tid: u32, wanted: &Wanted) -> Option<(Report, bool)> {
         let [uid, ..] = self.process.with(|state| state.ids).users;
         if let Some(end) = self.ended {
-            return wanted.ended.then(|| (Report::of(tid, uid, News::Ended(end)), true));
+            return wanted.ended.then(|| (Report::of(tid, uid, News::ended(&self.process, end)), true));
         }
         let mut tracing = self.shared.tracing().lock();
         let halt = tracing.stopped().filter(|halt| !halt.told)?;

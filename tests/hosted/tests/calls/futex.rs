@@ -39,6 +39,11 @@ fn wakes_and_requeues_count_nobody_where_nobody_waits() {
     assert_eq!(futex(&mut guest, nr::FUTEX_CMP_REQUEUE | PRIVATE, [word, 1, 1, other, 1]), Ok(0));
     assert_eq!(futex(&mut guest, nr::FUTEX_CMP_REQUEUE | PRIVATE, [word, 1, 1, other, 2]), Err(errno::EAGAIN));
     assert_eq!(futex(&mut guest, nr::FUTEX_REQUEUE, [word, u64::MAX, 1, other, 0]), Err(errno::EINVAL));
+    // Nobody looks at a word that only this process has; what others may share must be there.
+    assert_eq!(futex(&mut guest, nr::FUTEX_WAKE | PRIVATE, [NOWHERE, 1, 0, 0, 0]), Ok(0));
+    guest.ok(nr::__NR_mprotect, &[other & !0xfff, 4096, nr::PROT_NONE.into()]);
+    assert_eq!(futex(&mut guest, nr::FUTEX_WAKE, [other, 1, 0, 0, 0]), Err(errno::EFAULT));
+    assert_eq!(futex(&mut guest, nr::FUTEX_CMP_REQUEUE, [other, 1, 1, other, 2]), Err(errno::EFAULT));
     assert_eq!(futex(&mut guest, 99, [word, 1, 0, other, 0]), Err(errno::ENOSYS));
 }
 
