@@ -189,7 +189,7 @@ syscalls! {
      58 vfork () = Partial [process::vfork, Always, "while the child has its parent's memory and no other program, it makes no threads (EAGAIN), and a kill of the parent waits for it"];
      59 execve (path: Path, argv: Ptr, envp: Ptr) = Partial [exec::execve, No, "set-user-ID and set-group-ID bits have no effect"];
      60 exit (status: Int) = Full [task::exit, No];
-     61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = Partial [wait::wait4, IfAsked, "the usage is all zero; orphans are reaped by the sandbox, not by its first process, unless one asked by PR_SET_CHILD_SUBREAPER"];
+     61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = Partial [wait::wait4, IfAsked, "the usage is all zero; no core file is written where one is told of"];
      62 kill (pid: Pid, sig: Sig) = Full [kill::kill, No];
      63 uname (buf: Ptr) = Full [ids::uname, No];
      64 semget (key: Int, count: Int, flags: Flags) = Full [sem::semget, No];
