@@ -66,7 +66,7 @@ impl ProcFile {
         quota: &Arc<Quota>,
         generate: impl Fn() -> Result<Vec<u8>> + Send + Sync + 'static,
     ) -> InodeRef<P> {
-        Arc::new(Self { id, quota: Arc::clone(quota), generate: Arc::new(generate), accept: None })
+        Self { id, quota: Arc::clone(quota), generate: Arc::new(generate), accept: None }.inode()
     }
 
     /// A file to read and to write.
@@ -77,42 +77,22 @@ impl ProcFile {
         generate: impl Fn() -> Result<Vec<u8>> + Send + Sync + 'static,
         accept: impl Fn(&[u8]) -> Result<()> + Send + Sync + 'static,
     ) -> InodeRef<P> {
-        Arc::new(Self { id, quota: Arc::clone(quota), generate: Arc::new(generate), accept: Some(Arc::new(accept)) })
-    }
-}
-
-impl<P: Platform> Inode<P> for ProcFile {
-    fn id(&self) -> InodeId {
-        self.id.id
+        Self { id, quota: Arc::clone(quota), generate: Arc::new(generate), accept: Some(Arc::new(accept)) }.inode()
     }
 
-    fn kind(&self) -> FileKind {
-        FileKind::Regular
-    }
-
-    fn attr(&self) -> Result<Attr> {
-        Ok(self.id.attr(FileKind::Regular, P::realtime().into()))
-    }
-
-    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
-    }
-
-    fn set_attr(&self, change: &super::types::AttrChange) -> Result<()> {
-        set_nothing(change)
-    }
-
-    fn open(self: Arc<Self>, flags: OFlags) -> Result<OpsRef<P>> {
-        if flags.contains(OFlags::WRITE) && self.accept.is_none() {
-            return Err(errno!(ACCESS, "cannot be written to"));
-        }
-        let text = Mutex::<P, _>::new(None);
-        Ok(Arc::new(ProcOps { file: self, text }))
+    fn inode<P: Platform>(self) -> InodeRef<P> {
+        let (id, file) = (self.id, Arc::new(self));
+        OpenedFile::inode(id, move |flags| {
+            if flags.contains(OFlags::WRITE) && file.accept.is_none() {
+                return Err(errno!(ACCESS, "cannot be written to"));
+            }
+            Ok(Arc::new(ProcOps { file: Arc::clone(&file), text: Mutex::<P, _>::new(None) }))
+        })
     }
 }
 
 /// Opens a file.
-type Open<P> = dyn Fn() -> Result<OpsRef<P>> + Send + Sync;
+type Open<P> = dyn Fn(OFlags) -> Result<OpsRef<P>> + Send + Sync;
 
 /// A file that is what a closure opens.
 pub struct OpenedFile<P: Platform> {
@@ -129,7 +109,7 @@ impl<P: Platform> fmt::Debug for OpenedFile<P> {
 impl<P: Platform> OpenedFile<P> {
     /// A file.
     #[must_use]
-    pub fn inode(id: ProcId, open: impl Fn() -> Result<OpsRef<P>> + Send + Sync + 'static) -> InodeRef<P> {
+    pub fn inode(id: ProcId, open: impl Fn(OFlags) -> Result<OpsRef<P>> + Send + Sync + 'static) -> InodeRef<P> {
         Arc::new(Self { id, open: Arc::new(open) })
     }
 }
@@ -155,8 +135,8 @@ impl<P: Platform> Inode<P> for OpenedFile<P> {
         set_nothing(change)
     }
 
-    fn open(self: Arc<Self>, _flags: OFlags) -> Result<OpsRef<P>> {
-        (self.open)()
+    fn open(self: Arc<Self>, flags: OFlags) -> Result<OpsRef<P>> {
+        (self.open)(flags)
     }
 }
 

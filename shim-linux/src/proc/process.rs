@@ -132,7 +132,7 @@ impl<P: Cpu> ProcNames<P> for Table<P> {
                 let writer = who.clone();
                 ProcFile::writable(id, quota, move || make(&who), move |bytes| accept(&writer, bytes))
             }
-            What::Opened(open) => OpenedFile::inode(id, move || open(&who)),
+            What::Opened(open) => OpenedFile::inode(id, move |_flags| open(&who)),
             What::Link(target) => ProcLink::inode(id, move |asker| target(&who, asker)),
             What::Dir(names) => proc::directory(id, names(who)),
         })
