@@ -231,7 +231,7 @@ impl<P: Cpu> Inotify<P> {
                 }
             }
         }
-        self.changed.wake();
+        self.changed.wake(Ready::IN);
     }
 
     /// Takes the first event if it has at most `room` bytes; `None` if none waits.

@@ -361,7 +361,7 @@ syscalls! {
     230 clock_nanosleep (clock: Int, flags: Flags, req: Ptr, rem: Ptr) = Partial [time::clock_nanosleep, Block, "processor time is the time that passes"];
     231 exit_group (status: Int) = Full [task::exit_group, No];
     232 epoll_wait (fd: Fd, events: Ptr, max: Int, timeout: Int) = Full [event::epoll_wait, No];
-    233 epoll_ctl (epfd: Fd, op: Int, fd: Fd, event: Ptr) = Partial [event::epoll_ctl, No, "EPOLLEXCLUSIVE wakes all waiters; EPOLLWAKEUP has no effect"];
+    233 epoll_ctl (epfd: Fd, op: Int, fd: Fd, event: Ptr) = Partial [event::epoll_ctl, No, "EPOLLWAKEUP has no effect"];
     234 tgkill (pid: Pid, tid: Pid, sig: Sig) = Full [kill::tgkill, No];
     235 utimes (path: Path, times: Ptr) = Full [attributes::utimes, No];
     236 vserver () = None [NOSYS, "Linux has it no more"];

@@ -20,7 +20,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::time::Duration;
 
 /// A chain of sets within sets, at most. Linux: `EP_MAX_NESTS`, and the set itself.
@@ -52,7 +52,7 @@ pub struct Asked {
     pub bits: u32,
     /// How often.
     pub trigger: Trigger,
-    /// Not with [`Epoll::modify`] (`EPOLLEXCLUSIVE`).
+    /// Of several sets with the file one where somebody waits is told (`EPOLLEXCLUSIVE`). Not with [`Epoll::modify`].
     pub is_exclusive: bool,
     /// Handed back with an event.
     pub data: u64,
@@ -104,11 +104,14 @@ impl<P: Platform> Member<P> {
 }
 
 impl<P: Platform> Woken for Member<P> {
-    fn woken(&self) {
-        if let Some(set) = self.set.upgrade() {
-            self.list(&set);
-            set.source.wake();
-        }
+    /// Source: Linux `ep_poll_callback`.
+    fn woken(&self, what: Ready) -> bool {
+        let is_asked = self.asked.lock().is_some_and(|asked| asked.events.intersects(what));
+        let Some(set) = self.set.upgrade().filter(|_| is_asked) else { return false };
+        let waits = set.waiting.load(Ordering::Acquire) > 0;
+        self.list(&set);
+        set.source.wake(Ready::IN);
+        waits
     }
 }
 
@@ -121,6 +124,8 @@ pub struct Epoll<P: Platform> {
     /// The sets that it is a member of.
     holders: Mutex<P, Vec<Weak<Self>>>,
     source: PollSource<P>,
+    /// How many sleep in [`Epoll::wait`].
+    waiting: AtomicU32,
 }
 
 impl<P: Platform> fmt::Debug for Epoll<P> {
@@ -140,6 +145,7 @@ impl<P: Platform> Epoll<P> {
             ready: Mutex::<P, _>::new(VecDeque::new()),
             holders: Mutex::<P, _>::new(Vec::new()),
             source: PollSource::default(),
+            waiting: AtomicU32::new(0),
         });
         anonymous(ops, id, "eventpoll", status | OFlags::READ | OFlags::WRITE)
     }
@@ -185,7 +191,7 @@ impl<P: Platform> Epoll<P> {
                 set: Weak::clone(&self.me),
                 me: Weak::clone(me),
                 file: Arc::downgrade(file),
-                queue: Arc::new(WaitQueue::telling(also)),
+                queue: Arc::new(if asked.is_exclusive { WaitQueue::telling(also).in_turn() } else { WaitQueue::telling(also) }),
                 asked: Mutex::<P, _>::new(Some(asked)),
                 listed: AtomicBool::new(false),
                 _charge: charge,
@@ -210,7 +216,7 @@ impl<P: Platform> Epoll<P> {
         file.poll(Some(&member.queue));
         if member.event().is_some() {
             member.list(self);
-            self.source.wake();
+            self.source.wake(Ready::IN);
         }
     }
 
@@ -326,7 +332,13 @@ impl<P: Platform> Epoll<P> {
     /// # Errors
     /// [`Error::Interrupted`](crate::error::Error::Interrupted): before there was one.
     pub fn wait(&self, most: usize, deadline: Option<Duration>, sink: &mut dyn FnMut(Event)) -> Result<Option<()>> {
-        self.source.queue.wait_until(deadline, || self.collect(most, sink).then_some(()))
+        if self.collect(most, sink) {
+            return Ok(Some(()));
+        }
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let found = self.source.queue.wait_until(deadline, || self.collect(most, sink).then_some(()));
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+        found
     }
 
     /// The same without waiting; whether there was an event.

@@ -62,10 +62,10 @@ impl<P: Platform> EventFd<P> {
         Some(())
     }
 
-    /// Waits until `attempt` succeeds, if it may; then tells the others.
-    fn until<T>(&self, cx: IoCx, mut attempt: impl FnMut() -> Option<T>) -> Result<T> {
+    /// Waits until `attempt` succeeds, if it may; then tells the others that the count is ready for `what`.
+    fn until<T>(&self, cx: IoCx, what: Ready, mut attempt: impl FnMut() -> Option<T>) -> Result<T> {
         let done = self.changed.until(cx.blocking, None, || attempt().map(Ok))?;
-        self.changed.wake();
+        self.changed.wake(what);
         Ok(done)
     }
 }
@@ -75,7 +75,7 @@ impl<P: Platform> FileOps<P> for EventFd<P> {
         if dst.remaining() < 8 {
             return Err(errno!(INVAL, "no room for the count"));
         }
-        let taken = self.until(cx, || self.try_take())?;
+        let taken = self.until(cx, Ready::OUT, || self.try_take())?;
         let start = dst.done();
         dst.put(&taken.to_le_bytes());
         dst.outcome(start)
@@ -93,7 +93,7 @@ impl<P: Platform> FileOps<P> for EventFd<P> {
         if add == u64::MAX {
             return Err(errno!(INVAL, "more than a count can hold"));
         }
-        self.until(cx, || self.try_add(add))?;
+        self.until(cx, Ready::IN, || self.try_add(add))?;
         Ok(bytes.len())
     }
 

@@ -125,7 +125,7 @@ impl<P: Platform> TimerFd<P> {
             state.setting = Setting::default();
         }
         drop(state);
-        self.changed.wake();
+        self.changed.wake(Ready::IN);
         scheduled.map(|()| old)
     }
 
@@ -155,7 +155,7 @@ impl<P: Platform> Expire for TimerFd<P> {
         }
         // Otherwise nobody waits for it before what there is was read: a short interval keeps nothing busy.
         drop(state);
-        self.changed.wake();
+        self.changed.wake(Ready::IN);
     }
 }
 

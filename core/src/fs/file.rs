@@ -9,7 +9,8 @@ use super::inode::{Blocking, DirSink, FileOps, IoCx, OpsRef};
 use super::io::{IoDst, IoSrc};
 use super::locks::FileLocks;
 use super::notify::Happened;
-use super::types::{AttrChange, FileKind, OFFSET_MAX, OFlags, Ready, SeekFrom};
+use super::types::{AttrChange, Credentials, FileKind, OFFSET_MAX, OFlags, Ready, SeekFrom};
+use super::uses::Uses;
 use crate::platform::Platform;
 use crate::sync::{Mutex, WaitQueue};
 use crate::{errno, error::Result};
@@ -23,6 +24,8 @@ pub struct File<P: Platform> {
     ops: OpsRef<P>,
     seekable: bool,
     has_jobs: bool,
+    /// Whether it is counted among those that write to the file.
+    writes: bool,
     flags: AtomicU32,
     /// Set when it was locked; its end gives that up.
     locks: Mutex<P, Option<Arc<FileLocks<P>>>>,
@@ -43,6 +46,9 @@ impl<P: Platform> Drop for File<P> {
         }
         if !self.flags().contains(OFlags::PATH) {
             let wrote = self.flags().contains(OFlags::WRITE);
+            if let Some(uses) = self.place.inode().uses().filter(|_| self.writes) {
+                uses.end_write();
+            }
             self.tell(if wrote { Happened::CLOSE_WRITE } else { Happened::CLOSE_NOWRITE });
         }
     }
@@ -55,16 +61,42 @@ struct PathOnly;
 impl<P: Platform> FileOps<P> for PathOnly {}
 
 impl<P: Platform> File<P> {
-    /// A description of `ops`, found at `place`.
+    /// Opens what is at `place` for `who`, past permissions. See open(2).
+    ///
+    /// # Errors
+    /// `TXTBSY`: for writing, and it runs. Those of the file system.
+    pub fn opened(place: Arc<Dentry<P>>, flags: OFlags, who: &Credentials) -> Result<Arc<Self>> {
+        let writes = flags.contains(OFlags::WRITE);
+        let uses = place.inode().uses().filter(|_| writes);
+        uses.map_or(Ok(()), Uses::begin_write)?;
+        match Arc::clone(place.inode()).open_as(flags, who) {
+            Ok(ops) => {
+                let mut file = Self::fresh(place, ops, flags);
+                file.writes = writes;
+                Ok(Arc::new(file))
+            }
+            Err(error) => {
+                uses.inspect(|uses| uses.end_write());
+                Err(error)
+            }
+        }
+    }
+
+    /// A description of `ops`, found at `place`. It is not counted among those that write to the file: a new file in memory can be
+    /// run while it is open.
     #[must_use]
     pub fn new(place: Arc<Dentry<P>>, ops: OpsRef<P>, flags: OFlags) -> Arc<Self> {
+        Arc::new(Self::fresh(place, ops, flags))
+    }
+
+    fn fresh(place: Arc<Dentry<P>>, ops: OpsRef<P>, flags: OFlags) -> Self {
         let kept = flags.difference(OFlags::CREATION).bits();
         if let Some(watches) = place.mount().watches().filter(|_| !flags.contains(OFlags::PATH)) {
             watches.happened(&place, Happened::OPEN);
         }
         let (seekable, has_jobs) = (ops.seekable(), ops.has_jobs());
         let (locks, offset) = (Mutex::<P, _>::new(None), Mutex::<P, _>::new(0));
-        Arc::new(Self { place, ops, seekable, has_jobs, flags: AtomicU32::new(kept), locks, offset })
+        Self { place, ops, seekable, has_jobs, writes: false, flags: AtomicU32::new(kept), locks, offset }
     }
 
     /// A handle on `place` only (`O_PATH`).

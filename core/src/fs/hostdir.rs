@@ -12,6 +12,7 @@ use super::pseudo::DirectoryOps;
 use super::types::{
     Asker, Attr, AttrChange, DeviceId, FileKind, InodeId, Name, NewNode, OFlags, PAGE_SIZE, PAGE_SIZE_U64, Ready, RenameFlags,
 };
+use super::uses::Uses;
 use crate::platform::{Frame, Platform};
 use crate::sync::{Mutex, WaitQueue};
 use crate::{errno, error::Result};
@@ -41,6 +42,7 @@ struct HostInode<P: Platform> {
     id: InodeId,
     kind: FileKind,
     access: HostAccess,
+    uses: Uses,
     body: Body<P>,
 }
 
@@ -70,7 +72,7 @@ impl<P: Platform> HostInode<P> {
             Body::Symlink(..) => FileKind::Symlink,
             Body::Leaf { .. } => attr.kind,
         };
-        Ok(Arc::new(Self { id: InodeId { device, number: attr.id.number }, kind, access, body }))
+        Ok(Arc::new(Self { id: InodeId { device, number: attr.id.number }, kind, access, body, uses: Uses::default() }))
     }
 
     /// The host's attributes, whose id is the host's.
@@ -124,6 +126,10 @@ impl<P: Platform> Inode<P> for HostInode<P> {
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
+    }
+
+    fn uses(&self) -> Option<&Uses> {
+        (self.kind == FileKind::Regular).then_some(&self.uses)
     }
 
     fn set_attr(&self, change: &AttrChange) -> Result<()> {

@@ -10,6 +10,7 @@ use super::io::{IoDst, IoSrc};
 use super::types::{
     Asker, Attr, AttrChange, Credentials, DeviceId, FileKind, FsStat, InodeId, Name, NewNode, OFlags, Ready, RenameFlags, Seals,
 };
+use super::uses::Uses;
 use super::xattr::SetHow;
 use crate::platform::{Frames, Platform};
 use crate::sync::WaitQueue;
@@ -173,6 +174,11 @@ pub trait Inode<P: Platform>: Any + Send + Sync + fmt::Debug {
     }
     /// For a link of /proc that leads to a thing, not to a path: the thing.
     fn jump(&self, _who: Asker) -> Option<Result<Arc<Dentry<P>>>> {
+        None
+    }
+
+    /// The count of who writes to it or runs it; only regular files of file systems have one.
+    fn uses(&self) -> Option<&Uses> {
         None
     }
 

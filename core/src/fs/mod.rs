@@ -25,4 +25,5 @@ pub mod poll;
 pub mod proc;
 pub mod pseudo;
 pub mod types;
+pub mod uses;
 pub mod xattr;

@@ -202,6 +202,12 @@ impl<'a, P: Platform> At<'a, P> {
         Self { limits, ..self }
     }
 
+    /// Whoever asks.
+    #[must_use]
+    pub fn credentials(&self) -> &Credentials {
+        self.credentials
+    }
+
     /// The same on behalf of somebody else.
     #[must_use]
     pub fn on_behalf_of(self, credentials: &'a Credentials) -> Self {

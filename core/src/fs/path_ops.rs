@@ -9,6 +9,7 @@ use super::inode::Special;
 use super::notify::Happened;
 use super::path::{At, Last, Resolve, Steps};
 use super::types::{Access, AttrChange, FileKind, Mode, NewNode, OFlags, PATH_MAX, RenameFlags};
+use super::uses::Uses;
 use crate::platform::Platform;
 use crate::{errno, error::Errno, error::Result};
 use alloc::sync::Arc;
@@ -20,6 +21,15 @@ enum Purpose {
     Unlink,
     Rmdir,
     Rename,
+}
+
+/// Changes attributes of what is at `place`, which does not run if its length is among them. Linux: `handle_truncate`.
+fn cut<P: Platform>(place: &Dentry<P>, change: &AttrChange) -> Result<()> {
+    let uses = place.inode().uses().filter(|_| change.size.is_some());
+    uses.map_or(Ok(()), Uses::begin_write)?;
+    let done = place.inode().set_attr(change);
+    uses.inspect(|uses| uses.end_write());
+    done
 }
 
 impl<P: Platform> At<'_, P> {
@@ -110,7 +120,7 @@ impl<P: Platform> At<'_, P> {
         }
         if truncate && kind == FileKind::Regular {
             let mode = self.mode_left(&place)?;
-            place.inode().set_attr(&AttrChange { size: Some(0), mode, ..AttrChange::default() })?;
+            cut(&place, &AttrChange { size: Some(0), mode, ..AttrChange::default() })?;
         }
         self.open_made(place, flags)
     }
@@ -118,8 +128,7 @@ impl<P: Platform> At<'_, P> {
     /// Opens what was just made, whose mode does not bind its maker, or what may be opened.
     fn open_made(&self, place: Arc<Dentry<P>>, mut flags: OFlags) -> Result<Arc<File<P>>> {
         flags.set(OFlags::STRIPS, !self.credentials.privileged && flags.contains(OFlags::WRITE));
-        let ops = Arc::clone(place.inode()).open_as(flags, self.credentials)?;
-        Ok(File::new(place, ops, flags))
+        File::opened(place, flags, self.credentials)
     }
 
     /// Makes a directory. See mkdirat(2).
@@ -361,7 +370,7 @@ impl<P: Platform> At<'_, P> {
     /// Changes attributes of `place`, as far as the one who asks may. See chmod(2), chown(2), truncate(2), utimensat(2).
     ///
     /// # Errors
-    /// `PERM`: not the owner. `ACCESS`: may not write. `ROFS`. `ISDIR`: a length for a directory.
+    /// `PERM`: not the owner. `ACCESS`: may not write. `ROFS`. `ISDIR`: a length for a directory. `TXTBSY`: a length, and it runs.
     pub fn set_attr(&self, place: &Arc<Dentry<P>>, change: &AttrChange) -> Result<()> {
         Self::writable(place)?;
         let owns = self.owns(place)?;
@@ -394,7 +403,7 @@ impl<P: Platform> At<'_, P> {
             }
             self.may(place, Access::WRITE)?;
         }
-        place.inode().set_attr(&change)?;
+        cut(place, &change)?;
         if let Some(watches) = place.mount().watches() {
             watches.happened(place, if change.size.is_some() { Happened::MODIFY } else { Happened::ATTRIB });
         }

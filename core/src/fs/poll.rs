@@ -1,10 +1,13 @@
 //! Who waits for a file to become ready.
 //!
 //! A [`PollSource`] sits in each object that can become ready. It wakes those who block in the object itself and those who
-//! watch it from a poll(2). Invariant: whoever changes the object's readiness calls [`PollSource::wake`] after the change.
+//! watch it from a poll(2). Invariant: whoever changes the object's readiness calls [`PollSource::wake`] after the change, and says
+//! what it may be ready for now: epoll(7) tells of an edge only who asked for that. Of queues that are in turn (`EPOLLEXCLUSIVE`)
+//! it wakes the first where somebody sees to it. Source: Linux `__wake_up_common`, `ep_poll_callback`.
 //! Locks: `watchers` is a leaf; nothing is taken under it.
 
 use super::inode::Blocking;
+use super::types::Ready;
 use crate::platform::Platform;
 use crate::sync::{Mutex, WaitQueue};
 use crate::{errno, error::Result};
@@ -63,19 +66,44 @@ impl<P: Platform> PollSource<P> {
         }
     }
 
-    /// Wakes all of them.
-    pub fn wake(&self) {
+    /// Wakes who blocks in the object, and who watches it: it may be ready for `what` now. Of those in turn, one.
+    pub fn wake(&self, what: Ready) {
+        self.queue.wake_all();
+        self.tell(what);
+    }
+
+    /// Wakes all of them: everything may have changed.
+    pub fn wake_all(&self) {
         self.queue.wake_all();
         if self.watched.load(Ordering::Acquire) {
-            let mut watchers = self.watchers.lock();
-            watchers.retain(|known| match known.upgrade() {
-                Some(queue) => {
-                    queue.wake_all();
-                    true
-                }
-                None => false,
+            self.each(|queue| {
+                queue.wake_all();
             });
-            self.watched.store(!watchers.is_empty(), Ordering::Release);
         }
+    }
+
+    /// Wakes only who watches it, as [`Self::wake`] does.
+    pub fn tell(&self, what: Ready) {
+        if !self.watched.load(Ordering::Acquire) {
+            return;
+        }
+        let mut in_turn = false;
+        self.each(|queue| {
+            in_turn |= queue.is_in_turn();
+            if !queue.is_in_turn() {
+                queue.wake_about(what);
+            }
+        });
+        let mut is_seen_to = !in_turn;
+        if in_turn {
+            self.each(|queue| is_seen_to = is_seen_to || (queue.is_in_turn() && queue.wake_about(what)));
+        }
+    }
+
+    /// Shows `act` every queue that is still there, in the order in which they came.
+    fn each(&self, mut act: impl FnMut(&WaitQueue<P>)) {
+        let mut watchers = self.watchers.lock();
+        watchers.retain(|known| known.upgrade().inspect(|queue| act(queue)).is_some());
+        self.watched.store(!watchers.is_empty(), Ordering::Release);
     }
 }

@@ -141,7 +141,7 @@ impl<P: Platform> Queue<P> {
             let is_news = state.messages.len() == 1 && state.receivers == 0;
             Some(Ok(if is_news { state.told.take() } else { None }))
         })?;
-        self.changed.wake();
+        self.changed.wake(Ready::IN);
         if let Some(told) = told {
             told.tell(pid, uid);
         }
@@ -168,7 +168,7 @@ impl<P: Platform> Queue<P> {
             state.receivers = state.receivers.saturating_sub(1);
         }
         let message = taken?;
-        self.changed.wake();
+        self.changed.wake(Ready::OUT);
         Ok((message.priority, message.text))
     }
 

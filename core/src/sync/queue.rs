@@ -4,6 +4,7 @@
 //! no wake between the look and the sleep is lost. Invariant: whoever changes a condition wakes *after* the change.
 
 use crate::error::{Error, Result};
+use crate::fs::types::Ready;
 use crate::platform::{Wait, WaitMode, Wakeup};
 use alloc::sync::Weak;
 use core::fmt;
@@ -13,20 +14,21 @@ use core::time::Duration;
 
 /// What else happens when a queue is woken. Called with the locks of whoever wakes: takes leaf locks only, and does not sleep.
 pub trait Woken: Send + Sync {
-    /// The queue was woken.
-    fn woken(&self);
+    /// The queue was woken, about `what`; whether somebody sees to it, so that nobody else need be told if one is enough.
+    fn woken(&self, what: Ready) -> bool;
 }
 
 /// Tasks that wait for one condition. `P` is the platform.
 pub struct WaitQueue<P> {
     wakes: AtomicU32,
     also: Option<Weak<dyn Woken>>,
+    in_turn: bool,
     platform: PhantomData<fn() -> P>,
 }
 
 impl<P> Default for WaitQueue<P> {
     fn default() -> Self {
-        Self { wakes: AtomicU32::new(0), also: None, platform: PhantomData }
+        Self { wakes: AtomicU32::new(0), also: None, in_turn: false, platform: PhantomData }
     }
 }
 
@@ -47,6 +49,18 @@ impl<P: Wait> WaitQueue<P> {
     #[must_use]
     pub fn telling(also: Weak<dyn Woken>) -> Self {
         Self { also: Some(also), ..Self::default() }
+    }
+
+    /// The same queue as one of several of which one at a time need be told.
+    #[must_use]
+    pub fn in_turn(self) -> Self {
+        Self { in_turn: true, ..self }
+    }
+
+    /// Whether it is one of several of which one at a time need be told.
+    #[must_use]
+    pub fn is_in_turn(&self) -> bool {
+        self.in_turn
     }
 
     /// Sleeps until `condition` gives a value; looks at it at least once, and after every wake.
@@ -86,10 +100,13 @@ impl<P: Wait> WaitQueue<P> {
 
     /// Makes every waiter look at its condition again.
     pub fn wake_all(&self) {
+        self.wake_about(Ready::all());
+    }
+
+    /// The same, when what changed is `what`; the answer is that of [`Woken::woken`], if it tells anybody.
+    pub fn wake_about(&self, what: Ready) -> bool {
         self.wakes.fetch_add(1, Ordering::Release);
         P::wake(&self.wakes);
-        if let Some(also) = self.also.as_ref().and_then(Weak::upgrade) {
-            also.woken();
-        }
+        self.also.as_ref().and_then(Weak::upgrade).is_some_and(|also| also.woken(what))
     }
 }

@@ -154,11 +154,16 @@ impl<P: Platform> Pair<P> {
         self.state.lock()
     }
 
-    /// Sends what typed bytes asked for, and wakes everybody.
-    pub(super) fn raise(&self, raised: Raised, group: Option<u32>) {
+    /// Sends what typed bytes asked for.
+    fn send(&self, raised: Raised, group: Option<u32>) {
         if let (Some(group), Some(jobs)) = (group, self.jobs.upgrade()) {
             raised.signals().for_each(|signal| jobs.signal(group, signal));
         }
+    }
+
+    /// Sends what typed bytes asked for, and wakes everybody.
+    pub(super) fn raise(&self, raised: Raised, group: Option<u32>) {
+        self.send(raised, group);
         self.wake();
     }
 
@@ -171,8 +176,8 @@ impl<P: Platform> Pair<P> {
     }
 
     pub(super) fn wake(&self) {
-        self.near.wake();
-        self.far.wake();
+        self.near.wake_all();
+        self.far.wake_all();
     }
 
     /// Opens the slave.
@@ -243,7 +248,10 @@ impl<P: Platform> Pair<P> {
             state.told(raised);
             (count, state.group)
         };
-        self.raise(raised, group);
+        self.send(raised, group);
+        // There is more to read, and to the master an echo.
+        self.near.wake(Ready::IN);
+        self.far.wake(Ready::IN);
         count
     }
 }
@@ -287,7 +295,7 @@ impl<P: Platform> Drop for TerminalFile<P> {
                 state.slave_gone = state.ended || state.slaves == 0;
                 state.packet &= !state.slave_gone;
                 drop(state);
-                self.pair.far.wake();
+                self.pair.far.wake_all();
             }
         }
     }
@@ -396,7 +404,9 @@ impl<P: Platform> TerminalFile<P> {
             group = state.group;
             Some(over)
         };
-        self.pair.raise(raised, group);
+        self.pair.send(raised, group);
+        // There is room for more, and what could not be echoed before may be by now.
+        self.pair.far.wake(Ready::IN | Ready::OUT);
         outcome
     }
 
@@ -418,7 +428,7 @@ impl<P: Platform> TerminalFile<P> {
             state.line.output.take(max.saturating_sub(packet), got);
             Some(Ok(()))
         })?;
-        self.pair.near.wake();
+        self.pair.near.wake(Ready::OUT);
         Ok(())
     }
 
@@ -437,7 +447,7 @@ impl<P: Platform> TerminalFile<P> {
                 let count = bytes.iter().take_while(|byte| line.output.write(&settings, **byte)).count();
                 drop(state);
                 (count > 0).then(|| {
-                    self.pair.far.wake();
+                    self.pair.far.wake(Ready::IN);
                     Ok(count)
                 })
             }

@@ -27,6 +27,7 @@ use litebox_core::fs::map::{FileSource, MapAccess};
 use litebox_core::fs::mount::MountFlags;
 use litebox_core::fs::path::{At, FsContext, Resolve};
 use litebox_core::fs::types::{Access, Credentials, FileKind, OFlags};
+use litebox_core::fs::uses::Runs;
 use litebox_core::mm::{AddressSpace, MapSource};
 use litebox_core::platform::Platform;
 use litebox_core::quota::Quota;
@@ -84,6 +85,8 @@ pub struct Prepared<P: Platform> {
     pub regs: Regs,
     /// What it is.
     pub exec: Exec<P>,
+    /// Keeps others from writing to it.
+    pub runs: Runs<P>,
     /// The name that its task gets, NUL-padded.
     pub name: [u8; NAME_BYTES],
     /// Whether it was named by a script.
@@ -98,11 +101,19 @@ impl<P: Platform> fmt::Debug for Prepared<P> {
     }
 }
 
+/// A program's file, open, which nobody can write to meanwhile.
+#[derive(Debug)]
+pub struct Program<P: Platform> {
+    file: Arc<File<P>>,
+    runs: Runs<P>,
+}
+
 /// Opens the program at `path`, to execute it.
 ///
 /// # Errors
-/// `ACCESS`: not executable by whoever asks, no regular file, or on a mount without execution. Those of `path_resolution(7)`.
-pub fn open<P: Platform>(at: At<'_, P>, path: &[u8], how: Resolve) -> Result<Arc<File<P>>> {
+/// `ACCESS`: not executable by whoever asks, no regular file, or on a mount without execution. `TXTBSY`: somebody has it open for
+/// writing. Those of `path_resolution(7)`.
+pub fn open<P: Platform>(at: At<'_, P>, path: &[u8], how: Resolve) -> Result<Program<P>> {
     let place = at.resolve(path, how)?;
     match place.inode().kind() {
         FileKind::Regular => {}
@@ -113,12 +124,12 @@ pub fn open<P: Platform>(at: At<'_, P>, path: &[u8], how: Resolve) -> Result<Arc
         return Err(errno!(ACCESS, "nothing on this mount is executed"));
     }
     at.may(&place, Access::EXEC)?;
-    let ops = Arc::clone(place.inode()).open(OFlags::READ)?;
-    Ok(File::new(place, ops, OFlags::READ))
+    let runs = Runs::begin(&place)?;
+    Ok(Program { file: File::opened(place, OFlags::READ, at.credentials())?, runs })
 }
 
 /// Opens the program that a file names as its interpreter.
-fn open_interpreter<P: Cpu>(request: &Request<'_, P>, path: &[u8]) -> Result<Arc<File<P>>> {
+fn open_interpreter<P: Cpu>(request: &Request<'_, P>, path: &[u8]) -> Result<Program<P>> {
     // Unlike a path from a program, an empty one from within the kernel is the working directory.
     if path.is_empty() {
         return Err(errno!(ACCESS, "an empty path names the working directory, which is no program"));
@@ -143,24 +154,24 @@ impl<P: Platform> Image for Reader<'_, P> {
     }
 }
 
-/// Makes the memory and the registers of `file` as a program, or of the interpreter that it names. `name` is the path that it was
+/// Makes the memory and the registers of `program`, or of the interpreter that it names. `name` is the path that it was
 /// asked for by; of an interpreter's path the request's working directory is the base.
 ///
 /// # Errors
 /// - `NOEXEC`: neither ELF nor a script, or malformed.  - `LOOP`: too many scripts that name scripts.
 /// - `LIBBAD`, `IO`: the ELF interpreter is malformed or cut off.  - `TOOBIG`: arguments and environment are too large.
-/// - `NOMEM`, `INVAL`: it cannot be mapped. Those of [`open`] for an interpreter.
-pub fn prepare<P: Cpu>(request: &Request<'_, P>, file: Arc<File<P>>, name: &[u8]) -> Result<Prepared<P>> {
+/// - `NOMEM`, `INVAL`: it cannot be mapped.  - `TXTBSY`: somebody has an interpreter open for writing. Those of [`open`] for an interpreter.
+pub fn prepare<P: Cpu>(request: &Request<'_, P>, program: Program<P>, name: &[u8]) -> Result<Prepared<P>> {
     Stack::check(name, request.args, request.env, request.limits)?;
-    let mut file = file;
-    let mut readable = may_read(request, &file);
+    let mut program = program;
+    let mut readable = may_read(request, &program.file);
     // What stands before the rest of the arguments, the last first.
     let mut front: Vec<Vec<u8>> = Vec::new();
     for _ in 0..=MAX_DEPTH {
         let mut prefix = [0; PREFIX_BYTES];
-        Reader(&file).read_at(0, &mut prefix)?;
+        Reader(&program.file).read_at(0, &mut prefix)?;
         let script = match Format::of(&prefix)? {
-            Format::Elf => return load(request, &file, name, &front, readable),
+            Format::Elf => return load(request, program, name, &front, readable),
             Format::Script(script) => script,
         };
         if front.is_empty() {
@@ -170,8 +181,8 @@ pub fn prepare<P: Cpu>(request: &Request<'_, P>, file: Arc<File<P>>, name: &[u8]
             push(&mut front, argument)?;
         }
         push(&mut front, script.interpreter)?;
-        file = open_interpreter(request, script.interpreter)?;
-        readable &= may_read(request, &file);
+        program = open_interpreter(request, script.interpreter)?;
+        readable &= may_read(request, &program.file);
     }
     Err(errno!(LOOP, "too many scripts name scripts"))
 }
@@ -190,7 +201,7 @@ fn may_read<P: Cpu>(request: &Request<'_, P>, file: &File<P>) -> bool {
 
 fn load<P: Cpu>(
     request: &Request<'_, P>,
-    file: &Arc<File<P>>,
+    program: Program<P>,
     name: &[u8],
     front: &[Vec<u8>],
     readable: bool,
@@ -202,12 +213,14 @@ fn load<P: Cpu>(
     // A script's name takes the place of the first argument.
     args.extend(request.args.iter().skip(usize::from(!front.is_empty())));
 
+    let file = &program.file;
     let pages = pages(request, file)?;
     let plan = Plan::of_program(&Reader(file))?;
     let mut readable = readable;
     let interpreter = match &plan.interpreter {
         Some(path) => {
-            let file = open_interpreter(request, path)?;
+            // It may be written to again when it is loaded.
+            let Program { file, runs: _runs } = open_interpreter(request, path)?;
             readable &= may_read(request, &file);
             let plan = Plan::of_interpreter(&Reader(&file))?;
             Some((plan, self::pages(request, &file)?))
@@ -228,7 +241,8 @@ fn load<P: Cpu>(
         stack: started.regs.sp,
         auxv: Arc::from(started.auxv),
     };
-    Ok(Prepared { mm, regs: started.regs, exec, name: task_name(name), is_script: !front.is_empty(), dumpable: readable })
+    let (name, is_script) = (task_name(name), !front.is_empty());
+    Ok(Prepared { mm, regs: started.regs, exec, runs: program.runs, name, is_script, dumpable: readable })
 }
 
 /// The pages of a program's file.

@@ -7,6 +7,7 @@ use alloc::sync::{Arc, Weak};
 use core::fmt;
 use core::time::Duration;
 use litebox_core::fs::dentry::Dentry;
+use litebox_core::fs::uses::Runs;
 use litebox_core::mm::AddressSpace;
 use litebox_core::platform::Platform;
 use litebox_core::sync::Mutex;
@@ -52,6 +53,8 @@ impl<P: Platform> Exec<P> {
 pub struct Running<P: Platform> {
     began: Duration,
     exec: Mutex<P, Option<Arc<Exec<P>>>>,
+    /// Keeps others from writing to its file, until it has ended.
+    runs: Mutex<P, Option<Runs<P>>>,
 }
 
 impl<P: Platform> fmt::Debug for Running<P> {
@@ -64,7 +67,9 @@ impl<P: Platform> Running<P> {
     /// Nothing, or `exec`; the process begins now.
     #[must_use]
     pub fn new(exec: Option<Arc<Exec<P>>>) -> Self {
-        Self { began: P::monotonic(), exec: Mutex::<P, _>::new(exec) }
+        // Whoever it is a copy of runs it: that cannot fail.
+        let runs = exec.as_ref().and_then(|exec| Runs::begin(&exec.place).ok());
+        Self { began: P::monotonic(), exec: Mutex::<P, _>::new(exec), runs: Mutex::<P, _>::new(runs) }
     }
 
     /// What runs.
@@ -79,10 +84,17 @@ impl<P: Platform> Running<P> {
         P::monotonic().saturating_sub(self.began)
     }
 
-    /// Replaces it.
-    pub fn set(&self, exec: Exec<P>) {
+    /// Replaces it; `runs` is of its file.
+    pub fn set(&self, exec: Exec<P>, runs: Runs<P>) {
         let former = self.exec.lock().replace(Arc::new(exec));
-        // May be the last user of a file, so without the lock.
-        drop(former);
+        let former_runs = self.runs.lock().replace(runs);
+        // May be the last user of a file, so without the locks.
+        drop((former, former_runs));
+    }
+
+    /// It has ended: its file may be written to.
+    pub fn end(&self) {
+        let runs = self.runs.lock().take();
+        drop(runs);
     }
 }

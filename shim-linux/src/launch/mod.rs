@@ -265,7 +265,7 @@ impl<P: Cpu> Builder<P> {
         }
         process.change_fs(|fs| *fs = request.fs.clone());
         process.with(|state| state.dumpable = prepared.dumpable);
-        process.running().set(prepared.exec);
+        process.running().set(prepared.exec, prepared.runs);
         let task = Task::first(Arc::clone(process), prepared.mm)?;
         task.shared().set_name(prepared.name);
         Ok((task, prepared.regs))

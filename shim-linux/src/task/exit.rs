@@ -206,6 +206,7 @@ impl<P: Cpu> Process<P> {
         // What it holds goes before anybody learns of its end; the lock is let go before anything is dropped.
         let files = self.files.lock().take();
         drop(files);
+        self.running().end();
         self.sandbox().shared().semaphores().end(self.pid());
         self.disassociate(true);
         let sandbox = Arc::clone(self.sandbox());
@@ -213,7 +214,7 @@ impl<P: Cpu> Process<P> {
         if let Some(node) = tree.nodes.get_mut(&self.pid()) {
             (node.ended, node.stopped, node.continued) = (Some(end), None, false);
         }
-        self.has_ended().wake();
+        self.has_ended().wake_all();
         let is_first = self.role() == Role::First;
         if is_first {
             tree.ended = true;

@@ -8,6 +8,7 @@ use super::thread::{End, TaskShared};
 use crate::signal::{Cpu, Info, SigSet, Signal};
 use alloc::sync::Arc;
 use litebox_core::error::Result;
+use litebox_core::fs::types::Ready;
 
 /// What stops a process by default.
 pub(super) const STOPS: SigSet = SigSet::EMPTY.with(Signal::STOP).with(Signal::TSTP).with(Signal::TTIN).with(Signal::TTOU);
@@ -60,7 +61,7 @@ impl<P: Cpu> Process<P> {
             Some(task) => task.queue(info, self.sandbox().quota())?,
             None => self.with_group(|group| group.pending.push(info, PENDING_MAX, self.sandbox().quota()))?,
         }
-        self.signalled().wake();
+        self.signalled().wake(Ready::IN);
         let taker = match to {
             Some(task) => Some(task),
             None => tasks.iter().map(|task| &**task).find(|task| task.wants(signal)),

@@ -91,7 +91,7 @@ impl<P: Cpu> SignalFd<P> {
         let ops = Arc::clone(file.ops()).into_any().and_then(|any| any.downcast::<Self>().ok());
         let ops = ops.ok_or(errno!(INVAL, "no descriptor of signals"))?;
         ops.wanted.store(wanted.bits(), Ordering::Release);
-        ops.process.signalled().wake();
+        ops.process.signalled().wake(Ready::IN);
         Ok(())
     }
 

@@ -194,7 +194,7 @@ impl<P: Cpu> Tree<P> {
     pub(super) fn remove(&mut self, pid: u32) {
         let Some(node) = self.nodes.remove(&pid) else { return };
         self.tracees.remove(&pid);
-        node.process.has_ended().wake();
+        node.process.has_ended().wake_all();
         if let Some(parent) = self.nodes.get_mut(&node.parent) {
             parent.children.remove(&pid);
         }

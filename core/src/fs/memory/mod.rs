@@ -15,6 +15,7 @@ use super::types::{
     Asker, Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Mode, Name, NameBuf, NewNode, OFlags, RenameFlags, Seals,
     SetTime, Timestamp,
 };
+use super::uses::Uses;
 use super::xattr::{SetHow, VALUE_MAX};
 use crate::platform::Platform;
 use crate::quota::{Charge, Quota};
@@ -199,6 +200,7 @@ struct MemoryNode<P: Platform> {
     number: u64,
     meta: Mutex<P, Meta>,
     body: Body<P>,
+    uses: Uses,
     _charge: Charge,
     _file: Option<Charge>,
 }
@@ -243,7 +245,16 @@ impl<P: Platform> MemoryNode<P> {
         let meta = Meta { mode: new.mode, uid: new.uid, gid: new.gid, links, accessed, modified, changed, extended };
         let meta = Mutex::<P, _>::new(meta);
         let shared = Arc::clone(shared);
-        Ok(Arc::new_cyclic(|me| Self { me: Weak::clone(me), shared, number, meta, body, _charge: charge, _file: file }))
+        Ok(Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            shared,
+            number,
+            meta,
+            body,
+            uses: Uses::default(),
+            _charge: charge,
+            _file: file,
+        }))
     }
 
     fn is_dir(&self) -> bool {
@@ -363,6 +374,10 @@ impl<P: Platform> Inode<P> for MemoryNode<P> {
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
+    }
+
+    fn uses(&self) -> Option<&Uses> {
+        matches!(self.body, Body::Regular(_)).then_some(&self.uses)
     }
 
     fn set_attr(&self, change: &AttrChange) -> Result<()> {

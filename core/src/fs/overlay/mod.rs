@@ -19,6 +19,7 @@ use super::inode::{DirSink, Inode, InodeRef, OpsRef, Special};
 use super::types::{
     Asker, Attr, AttrChange, DeviceId, FileKind, FsStat, InodeId, Mode, Name, NameBuf, NewNode, OFlags, RenameFlags,
 };
+use super::uses::Uses;
 use super::xattr::SetHow;
 use crate::platform::Platform;
 use crate::quota::Quota;
@@ -78,6 +79,7 @@ struct Node<P: Platform> {
     raising: Mutex<P, ()>,
     /// It was a directory and was removed.
     gone: AtomicBool,
+    uses: Uses,
     place: Option<Place<P>>,
     /// What is in use in it and has something below.
     children: Mutex<P, BTreeMap<NameBuf, Weak<Self>>>,
@@ -190,6 +192,7 @@ impl<P: Platform> Node<P> {
             upper: Mutex::<P, _>::new(upper),
             raising: Mutex::<P, _>::new(()),
             gone: AtomicBool::new(false),
+            uses: Uses::default(),
             place,
             children: Mutex::<P, _>::new(BTreeMap::new()),
             listing: Mutex::<P, _>::new(None),
@@ -291,6 +294,10 @@ impl<P: Platform> Inode<P> for Node<P> {
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
+    }
+
+    fn uses(&self) -> Option<&Uses> {
+        (self.kind == FileKind::Regular).then_some(&self.uses)
     }
 
     fn set_attr(&self, change: &AttrChange) -> Result<()> {

@@ -45,7 +45,10 @@ pub struct Pipe<P: Platform> {
     quota: Arc<Quota>,
     ring: Mutex<P, Ring<P>>,
     reads: Mutex<P, ()>,
-    changed: PollSource<P>,
+    /// Who waits for bytes, or for a writer.
+    readable: PollSource<P>,
+    /// Who waits for room, or for a reader.
+    writable: PollSource<P>,
     _charge: Charge,
 }
 
@@ -67,7 +70,8 @@ impl<P: Platform> Pipe<P> {
             quota: Arc::clone(quota),
             ring: Mutex::<P, _>::new(ring),
             reads: Mutex::<P, _>::new(()),
-            changed: PollSource::default(),
+            readable: PollSource::default(),
+            writable: PollSource::default(),
             _charge: charge,
         }))
     }
@@ -104,7 +108,8 @@ impl<P: Platform> Pipe<P> {
         };
         let end = End::new(pipe, read, write);
         if blocking && read != write {
-            pipe.changed.queue.wait_until(None, || {
+            let source = if read { &pipe.readable } else { &pipe.writable };
+            source.queue.wait_until(None, || {
                 let ring = pipe.ring.lock();
                 let met = if read {
                     ring.writers > 0 || ring.writer_opens != writer_opens
@@ -141,7 +146,7 @@ impl<P: Platform> Pipe<P> {
             ring.resize(&self.quota, pages)?;
         }
         drop(ring);
-        self.changed.wake();
+        self.writable.wake(Ready::OUT);
         Ok(pages.saturating_mul(PAGE_SIZE))
     }
 
@@ -155,7 +160,7 @@ impl<P: Platform> Pipe<P> {
             if moved > 0 || dst.faulted() {
                 return dst.outcome(start);
             }
-            if self.changed.until(cx.blocking, None, || self.ring.lock().to_have().map(Ok))? == 0 {
+            if self.readable.until(cx.blocking, None, || self.ring.lock().to_have().map(Ok))? == 0 {
                 return Ok(0);
             }
         }
@@ -168,16 +173,36 @@ impl<P: Platform> Pipe<P> {
         while dst.remaining() > 0 && !dst.faulted() {
             let Some((frame, within, len)) = self.ring.lock().first() else { break };
             let put = dst.put_frame(&frame, within, len);
-            self.ring.lock().consume(put);
+            self.consume(put);
             moved = moved.saturating_add(put);
             if put == 0 {
                 break;
             }
         }
-        if moved > 0 {
-            self.changed.wake();
-        }
         moved
+    }
+
+    /// Takes the first `count` bytes away. Who blocks can use any room; who watches is told when there is as much as it can count on.
+    fn consume(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let has_come = {
+            let mut ring = self.ring.lock();
+            let was_full = ring.room() < PIPE_BUF;
+            ring.consume(count);
+            was_full && ring.room() >= PIPE_BUF
+        };
+        self.writable.queue.wake_all();
+        if has_come {
+            self.writable.tell(Ready::OUT);
+        }
+    }
+
+    /// Wakes everybody: an end came or went.
+    fn wake_all(&self) {
+        self.readable.wake_all();
+        self.writable.wake_all();
     }
 
     fn write(&self, src: &mut IoSrc<'_, P>, cx: IoCx) -> Result<usize> {
@@ -225,9 +250,9 @@ impl<P: Platform> Pipe<P> {
             let part = bytes.get(..room).unwrap_or(bytes);
             Some(ring.push(&self.quota, part).map(|()| part.len()))
         };
-        let outcome = self.changed.until(cx.blocking, None, attempt);
+        let outcome = self.writable.until(cx.blocking, None, attempt);
         if outcome.is_ok() {
-            self.changed.wake();
+            self.readable.wake(Ready::IN);
         }
         outcome
     }
@@ -258,7 +283,7 @@ impl<P: Platform> End<P> {
             ring.writer_opens = ring.writer_opens.wrapping_add(1);
         }
         drop(ring);
-        pipe.changed.wake();
+        pipe.wake_all();
         Arc::new(Self { pipe: Arc::clone(pipe), reads, writes })
     }
 }
@@ -273,7 +298,7 @@ impl<P: Platform> Drop for End<P> {
             ring.consume(len);
         }
         drop(ring);
-        self.pipe.changed.wake();
+        self.pipe.wake_all();
     }
 }
 
@@ -288,7 +313,12 @@ impl<P: Platform> FileOps<P> for End<P> {
 
     fn poll(&self, watcher: Option<&Arc<WaitQueue<P>>>) -> Ready {
         if let Some(watcher) = watcher {
-            self.pipe.changed.watch(watcher);
+            if self.reads {
+                self.pipe.readable.watch(watcher);
+            }
+            if self.writes {
+                self.pipe.writable.watch(watcher);
+            }
         }
         let ring = self.pipe.ring.lock();
         let mut ready = Ready::empty();

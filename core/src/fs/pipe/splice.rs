@@ -7,6 +7,7 @@
 use super::Pipe;
 use crate::fs::file::File;
 use crate::fs::inode::Blocking;
+use crate::fs::types::Ready;
 use crate::platform::Platform;
 use crate::{errno, error::Result};
 use alloc::sync::Arc;
@@ -29,7 +30,7 @@ struct Taken<'a, P: Platform>(&'a Pipe<P>);
 impl<P: Platform> Drop for Taken<'_, P> {
     fn drop(&mut self) {
         self.0.ring.lock().taken = false;
-        self.0.changed.wake();
+        self.0.readable.wake(Ready::IN);
     }
 }
 
@@ -46,7 +47,7 @@ impl<P: Platform> Kept<'_, P> {
         self.room = self.room.saturating_sub(bytes.len());
         ring.push(&self.pipe.quota, bytes)?;
         drop(ring);
-        self.pipe.changed.wake();
+        self.pipe.readable.wake(Ready::IN);
         Ok(())
     }
 }
@@ -54,7 +55,7 @@ impl<P: Platform> Kept<'_, P> {
 impl<P: Platform> Drop for Kept<'_, P> {
     fn drop(&mut self) {
         self.pipe.ring.lock().unreserve(self.room);
-        self.pipe.changed.wake();
+        self.pipe.writable.wake(Ready::OUT);
     }
 }
 
@@ -103,7 +104,7 @@ impl<P: Platform> Pipe<P> {
             Some(taken) => Some(Ok(Some(taken))),
             None => (self.ring.lock().to_have() == Some(0)).then_some(Ok(None)),
         };
-        let Some((_taken, len)) = self.changed.until(blocking, None, attempt)? else { return Ok(0) };
+        let Some((_taken, len)) = self.readable.until(blocking, None, attempt)? else { return Ok(0) };
         let (most, mut poured) = (most.min(len), 0usize);
         while poured < most {
             let want = most.saturating_sub(poured).min(CHUNK);
@@ -111,9 +112,8 @@ impl<P: Platform> Pipe<P> {
             match write(buffer.get(..found).unwrap_or_default()) {
                 Ok(0) => break,
                 Ok(count) => {
-                    self.ring.lock().consume(count);
+                    self.consume(count);
                     poured = poured.saturating_add(count);
-                    self.changed.wake();
                 }
                 Err(error) => return if poured > 0 { Ok(poured) } else { Err(error) },
             }
@@ -140,7 +140,7 @@ impl<P: Platform> Pipe<P> {
     /// `PIPE`: nobody reads. `AGAIN`: there is no room, and it may not wait. Those of `read`, if nothing came. `NOMEM`, `Interrupted`.
     pub fn fill(&self, most: usize, blocking: Blocking, mut read: impl FnMut(&mut [u8]) -> Result<usize>) -> Result<usize> {
         let mut buffer = buffer(most)?;
-        let mut kept = self.changed.until(blocking, None, || self.keep(most))?;
+        let mut kept = self.writable.until(blocking, None, || self.keep(most))?;
         let mut filled = 0usize;
         while kept.room > 0 {
             let want = kept.room.min(buffer.len());
@@ -190,11 +190,11 @@ impl<P: Platform> Pipe<P> {
 
     /// Waits until there are bytes here and room in `other`; `false`: there are none, and none will come.
     fn both_ready(&self, other: &Self, blocking: Blocking) -> Result<bool> {
-        let found = self.changed.until(blocking, None, || self.ring.lock().to_have().map(Ok))?;
+        let found = self.readable.until(blocking, None, || self.ring.lock().to_have().map(Ok))?;
         if found == 0 {
             return Ok(false);
         }
-        other.changed.until(blocking, None, || other.ring.lock().to_fill()).map(|_| true)
+        other.writable.until(blocking, None, || other.ring.lock().to_fill()).map(|_| true)
     }
 
     /// Fills the room that is kept in another pipe with the first bytes of this one.
@@ -207,12 +207,11 @@ impl<P: Platform> Pipe<P> {
             let Some(part) = buffer.get(..found).filter(|part| !part.is_empty()) else { break };
             match kept.push(part) {
                 Err(error) => return if moved > 0 { Ok(moved) } else { Err(error) },
-                Ok(()) if and_take => self.ring.lock().consume(found),
+                Ok(()) if and_take => self.consume(found),
                 Ok(()) => {}
             }
             moved = moved.saturating_add(found);
         }
-        self.changed.wake();
         Ok(moved)
     }
 }

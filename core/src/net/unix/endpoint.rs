@@ -113,7 +113,7 @@ impl<P: Platform> FileOps<P> for Endpoint<P> {
         };
         let Some(peer) = peer else { return ready | Ready::OUT };
         if let Some(watcher) = watcher {
-            peer.changed.watch(watcher);
+            peer.room.watch(watcher);
         }
         ready.set(Ready::OUT, peer.state.lock().has_room());
         ready

@@ -1,14 +1,14 @@
 //! One socket: its name, its peer, its state.
 //!
 //! Invariants: a connected stream's or packet socket's peer is the socket whose peer it is, until one ends; only a listening
-//! socket has a backlog. Whoever changes a state wakes `changed` afterwards.
+//! socket has a backlog. Whoever changes a state wakes `changed` afterwards, or `room` where only who sends to it is concerned.
 
 use super::transfer::{CAPACITY, Message};
 use super::{Address, Key, UnixNet};
 use crate::fs::file::File;
 use crate::fs::inode::{Blocking, IoCx};
 use crate::fs::poll::PollSource;
-use crate::fs::types::InodeId;
+use crate::fs::types::{InodeId, Ready};
 use crate::platform::Platform;
 use crate::quota::Charge;
 use crate::sync::Mutex;
@@ -129,6 +129,8 @@ pub struct Socket<P: Platform> {
     /// Held by who receives, around the copy to a guest.
     pub(super) reads: Mutex<P, ()>,
     pub(super) changed: PollSource<P>,
+    /// Who waits for room here: those that send to it or connect.
+    pub(super) room: PollSource<P>,
     passes_credentials: AtomicBool,
     /// How long a send and a receive wait, in nanoseconds; 0 is for ever.
     timeouts: [AtomicU64; 2],
@@ -157,6 +159,7 @@ impl<P: Platform> Socket<P> {
             state: Mutex::<P, _>::new(State::new()),
             reads: Mutex::<P, _>::new(()),
             changed: PollSource::default(),
+            room: PollSource::default(),
             passes_credentials: AtomicBool::new(false),
             timeouts: [const { AtomicU64::new(0) }; 2],
             _charge: charge,
@@ -207,7 +210,13 @@ impl<P: Platform> Socket<P> {
             }
             net.bury(self.take_files());
         }
-        self.changed.wake();
+        self.wake_all();
+    }
+
+    /// Wakes everybody: it ends, or half of it.
+    fn wake_all(&self) {
+        self.changed.wake_all();
+        self.room.wake_all();
     }
 
     /// Its peer has ended.
@@ -220,7 +229,7 @@ impl<P: Platform> Socket<P> {
                 state.was_reset |= was_reset;
             }
         }
-        self.changed.wake();
+        self.changed.wake_all();
     }
 
     /// Takes all that is in flight to it out.
@@ -365,7 +374,7 @@ impl<P: Platform> Socket<P> {
             let mut state = self.state.lock();
             (state.peer, state.peer_address) = (Some(Arc::downgrade(other)), address);
             drop(state);
-            self.changed.wake();
+            self.changed.wake_all();
             return Ok(());
         }
         {
@@ -403,7 +412,7 @@ impl<P: Platform> Socket<P> {
             (Some(done), _) => done,
             (None, Blocking::No) => Err(errno!(AGAIN, "too many wait to be accepted")),
             (None, Blocking::Yes) => {
-                let waited = other.changed.queue.wait_until(self.deadline(0), attempt);
+                let waited = other.room.queue.wait_until(self.deadline(0), attempt);
                 waited.and_then(|done| done.unwrap_or(Err(errno!(AGAIN, "too many wait to be accepted"))))
             }
         };
@@ -411,7 +420,7 @@ impl<P: Platform> Socket<P> {
             self.state.lock().peer = None;
             accepted.close();
         }
-        other.changed.wake();
+        other.changed.wake(Ready::IN);
         done
     }
 
@@ -438,7 +447,7 @@ impl<P: Platform> Socket<P> {
         };
         let accepted = self.changed.until(cx.blocking, self.deadline(1), attempt)?;
         *accepted.identity.lock() = identity;
-        self.changed.wake();
+        self.room.wake(Ready::OUT);
         Ok(accepted)
     }
 
@@ -461,9 +470,9 @@ impl<P: Platform> Socket<P> {
             if write {
                 peer.state.lock().peer_done = true;
             }
-            peer.changed.wake();
+            peer.wake_all();
         }
-        self.changed.wake();
+        self.wake_all();
         Ok(())
     }
 

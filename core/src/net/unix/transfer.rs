@@ -8,6 +8,7 @@ use super::{Address, Identity, Socket, SocketKind};
 use crate::fs::file::File;
 use crate::fs::inode::{Blocking, IoCx};
 use crate::fs::io::{IoDst, IoSrc};
+use crate::fs::types::Ready;
 use crate::platform::Platform;
 use crate::quota::Charge;
 use crate::{errno, error::Result};
@@ -186,9 +187,9 @@ impl<P: Platform> Socket<P> {
             state.inbox.push_back(Message { data, done: 0, files, identity, from });
             Some(Ok(()))
         };
-        let done = to.changed.until(cx.blocking, self.deadline(0), attempt);
+        let done = to.room.until(cx.blocking, self.deadline(0), attempt);
         if done.is_ok() {
-            to.changed.wake();
+            to.changed.wake(Ready::IN);
         }
         done
     }
@@ -290,7 +291,7 @@ impl<P: Platform> Socket<P> {
         }
         if received.is_some() {
             if !peek {
-                self.changed.wake();
+                self.room.wake(Ready::OUT);
             }
             return received.map(Ok);
         }

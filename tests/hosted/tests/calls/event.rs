@@ -207,3 +207,25 @@ fn signals_are_read_and_polled_for() {
     guest.fails(errno::EINVAL, nr::__NR_signalfd4, &[event, other, 8, 0]);
     guest.fails(errno::EINVAL, nr::__NR_signalfd4, &[u64::MAX, other, 4, 0]);
 }
+
+#[test]
+fn an_edge_is_told_to_the_end_that_it_concerns() {
+    let mut set = Set::new();
+    let page = 4096u64;
+    let (pipe, buffer) = (set.guest.room(8), set.guest.room(4096));
+    set.guest.ok(nr::__NR_pipe2, &[pipe, nr::O_NONBLOCK.into()]);
+    let [read, write] = [set.guest.half(pipe).into(), set.guest.half(pipe + 4).into()];
+    set.guest.ok(nr::__NR_fcntl, &[write, nr::F_SETPIPE_SZ.into(), page]);
+    set.control(nr::EPOLL_CTL_ADD, read, nr::EPOLLIN | nr::EPOLLET, 1).unwrap();
+    set.control(nr::EPOLL_CTL_ADD, write, nr::EPOLLOUT | nr::EPOLLET, 2).unwrap();
+    assert_eq!(set.wait(8), [(nr::EPOLLOUT, 2)]);
+    set.guest.ok(nr::__NR_write, &[write, buffer, page]);
+    assert_eq!(set.wait(8), [(nr::EPOLLIN, 1)]);
+    set.guest.ok(nr::__NR_read, &[read, buffer, page / 2]);
+    assert_eq!(set.wait(8), [], "the only page is still in use");
+    set.guest.ok(nr::__NR_read, &[read, buffer, page / 2]);
+    assert_eq!(set.wait(8), [(nr::EPOLLOUT, 2)]);
+    set.guest.ok(nr::__NR_write, &[write, buffer, 1]);
+    set.guest.ok(nr::__NR_read, &[read, buffer, 1]);
+    assert_eq!(set.wait(8), [(nr::EPOLLOUT, 2)], "a byte uses the page, too; that it is empty again is no edge");
+}
