@@ -7,6 +7,8 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/rseq.h>
+#include <linux/sched/clock.h>
+#include <linux/sched/cputime.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
@@ -270,4 +272,31 @@ u32 litebox_protection_keys(void)
 void litebox_set_protection_keys(u32 rights)
 {
 	write_pkru(rights);
+}
+
+/*
+ * Inline functions, and words that others write. The scheduler's count is as old as its last tick or switch; what has passed since is
+ * added for a task that runs, a tick at most. (Without it a clock of processor time would stand still between two ticks.)
+ */
+static u64 since_last_count(const struct task_struct *task)
+{
+	u64 from = READ_ONCE(task->se.exec_start);
+	u64 now = sched_clock_cpu(task_cpu(task));
+
+	/* Of the same run only: on_cpu is read after the clock. */
+	if (!READ_ONCE(task->on_cpu) || from != READ_ONCE(task->se.exec_start) || now < from)
+		return 0;
+	return min_t(u64, now - from, TICK_NSEC);
+}
+
+void litebox_usage(struct task_struct *task, struct litebox_usage *used)
+{
+	if (!task)
+		return;
+	task_cputime_adjusted(task, &used->user, &used->system);
+	used->user += since_last_count(task);
+	used->minor_faults = task->min_flt;
+	used->major_faults = task->maj_flt;
+	used->voluntary = task->nvcsw;
+	used->involuntary = task->nivcsw;
 }

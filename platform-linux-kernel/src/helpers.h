@@ -33,4 +33,16 @@ bool litebox_set_affinity(struct task_struct *task, const u64 *words, u32 bits);
 bool litebox_same_processors(const struct task_struct *one, const struct task_struct *other);
 u32 litebox_protection_keys(void);
 void litebox_set_protection_keys(u32 rights);
+
+/* Times are nanoseconds. */
+struct litebox_usage {
+	u64 user;
+	u64 system;
+	u64 minor_faults;
+	u64 major_faults;
+	u64 voluntary;
+	u64 involuntary;
+};
+
+void litebox_usage(struct task_struct *task, struct litebox_usage *used);
 #endif

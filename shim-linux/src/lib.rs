@@ -29,6 +29,7 @@ extern crate std;
 
 pub mod args;
 mod calls;
+mod clock;
 pub mod dispatch;
 pub mod elf;
 pub mod errno;
@@ -49,6 +50,7 @@ pub mod task;
 mod timer;
 pub mod trace;
 mod tuning;
+pub mod usage;
 pub mod vdso;
 mod watched;
 

@@ -15,7 +15,7 @@ use crate::calls::{
     mq, msg, names, pipe, poll, prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task, terminal, time,
     timer, transfer, xattr,
 };
-use crate::calls::{exec, kill, pidfd, process, ptrace, seccomp, wait};
+use crate::calls::{exec, kill, pidfd, process, ptrace, seccomp, usage, wait};
 use crate::signal::Cpu;
 use crate::task::Task;
 use litebox_core::error::{Errno, Result};
@@ -189,7 +189,7 @@ syscalls! {
      58 vfork () = Partial [process::vfork, Always, "while the child has its parent's memory and no other program, it makes no threads (EAGAIN), and a kill of the parent waits for it"];
      59 execve (path: Path, argv: Ptr, envp: Ptr) = Partial [exec::execve, No, "set-user-ID and set-group-ID bits have no effect"];
      60 exit (status: Int) = Full [task::exit, No];
-     61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = Partial [wait::wait4, IfAsked, "the usage is all zero; no core file is written where one is told of"];
+     61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = Partial [wait::wait4, IfAsked, "no core file is written where one is told of"];
      62 kill (pid: Pid, sig: Sig) = Full [kill::kill, No];
      63 uname (buf: Ptr) = Full [ids::uname, No];
      64 semget (key: Int, count: Int, flags: Flags) = Full [sem::semget, No];
@@ -226,9 +226,9 @@ syscalls! {
      95 umask (mask: Mode) = Full [attributes::umask, No];
      96 gettimeofday (tv: Ptr, tz: Ptr) = Full [time::gettimeofday, No];
      97 getrlimit (resource: Count, limit: Ptr) = Full [limits::getrlimit, No];
-     98 getrusage (who: Int, usage: Ptr) = Partial [limits::getrusage, No, "only ru_maxrss is filled in, with what is in memory now"];
+     98 getrusage (who: Int, usage: Ptr) = Partial [usage::getrusage, No, "blocks are not counted; ru_maxrss is looked at now and then, not at each fault"];
      99 sysinfo (info: Ptr) = Partial [limits::sysinfo, No, "loads are 0"];
-    100 times (buf: Ptr) = Partial [limits::times, No, "process times are zero"];
+    100 times (buf: Ptr) = Full [usage::times, No];
     101 ptrace (request: Offset, pid: Pid, addr: Ptr, data: Word) = Partial [ptrace::ptrace, No, "debug registers are kept, and to switch a breakpoint of theirs on is ENOSPC; PTRACE_SINGLEBLOCK, PTRACE_SUSPEND_SECCOMP and requests for filters, rseq(2) and user dispatch are missing; 32-bit selectors have no effect"];
     102 getuid () = Full [ids::getuid, No];
     103 syslog () = None [PERM, "a sandbox does not see the log of its host"];
@@ -356,9 +356,9 @@ syscalls! {
     225 timer_getoverrun (timer: Int) = Partial [timer::timer_getoverrun, No, "a waiting signal of the same number counts as the timer's"];
     226 timer_delete (timer: Int) = Full [timer::timer_delete, No];
     227 clock_settime (clock: Int, tp: Ptr) = None [PERM, "a sandbox does not change its host"];
-    228 clock_gettime (clock: Int, tp: Ptr) = Partial [time::clock_gettime, No, "clocks of processor time count the time that passes in the sandbox"];
+    228 clock_gettime (clock: Int, tp: Ptr) = Full [time::clock_gettime, No];
     229 clock_getres (clock: Int, res: Ptr) = Full [time::clock_getres, No];
-    230 clock_nanosleep (clock: Int, flags: Flags, req: Ptr, rem: Ptr) = Partial [time::clock_nanosleep, Block, "processor time is the time that passes"];
+    230 clock_nanosleep (clock: Int, flags: Flags, req: Ptr, rem: Ptr) = Partial [time::clock_nanosleep, Block, "for processor time it waits as long as that would take a program that does not stop"];
     231 exit_group (status: Int) = Full [task::exit_group, No];
     232 epoll_wait (fd: Fd, events: Ptr, max: Int, timeout: Int) = Full [event::epoll_wait, No];
     233 epoll_ctl (epfd: Fd, op: Int, fd: Fd, event: Ptr) = Partial [event::epoll_ctl, No, "EPOLLWAKEUP has no effect"];
@@ -375,7 +375,7 @@ syscalls! {
     244 mq_notify (fd: Fd, event: Ptr) = Partial [mq::mq_notify, No, "SIGEV_THREAD is EBADF, as it takes a netlink socket; a registration outlives the descriptor"];
     245 mq_getsetattr (fd: Fd, new: Ptr, old: Ptr) = Full [mq::mq_getsetattr, No];
     246 kexec_load () = None [PERM, "a sandbox does not change its host"];
-    247 waitid (which: Int, pid: Pid, info: Ptr, options: Flags, rusage: Ptr) = Partial [wait::waitid, IfAsked, "the usage is all zero"];
+    247 waitid (which: Int, pid: Pid, info: Ptr, options: Flags, rusage: Ptr) = Full [wait::waitid, IfAsked];
     248 add_key () = None [NOSYS, "not supported yet"];
     249 request_key () = None [NOSYS, "not supported yet"];
     250 keyctl () = None [NOSYS, "not supported yet"];

@@ -12,6 +12,9 @@ use crate::errno;
 use crate::error::Result;
 use crate::platform::Platform;
 
+/// Before so much is taken away, the pages in memory are counted. See [`AddressSpace::most_pages`].
+const COUNT_BYTES: u64 = 1 << 20;
+
 /// Where a mapping goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -160,6 +163,9 @@ impl<P: Platform> AddressSpace<P> {
         let removed = state.vmas.remove(range, &self.quota)?;
         if !removed.is_empty() {
             self.zap(state, Some(range));
+            if range.bytes() >= COUNT_BYTES {
+                state.count_pages();
+            }
             state.pages.remove(range.pages(), &self.quota);
         }
         Ok(removed)

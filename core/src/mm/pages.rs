@@ -186,6 +186,11 @@ impl<V: Clone> Pages<V> {
         Self { root: None }
     }
 
+    /// How many there are. Walks all of them.
+    pub(super) fn count(&self) -> u64 {
+        self.root.as_ref().map_or(0, count_below)
+    }
+
     /// Whether it certainly holds nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.root.is_none()
@@ -304,6 +309,13 @@ fn leaf_below<'a, V: Clone>(
     }
 }
 
+fn count_below<V>(node: &Arc<Node<V>>) -> u64 {
+    match &node.slots {
+        Slots::Leaf(slots) => slots.iter().flatten().count() as u64,
+        Slots::Inner(slots) => slots.iter().flatten().map(count_below).fold(0, u64::saturating_add),
+    }
+}
+
 fn next_below<V>(node: &Arc<Node<V>>, level: u32, base: u64, range: Range<u64>) -> Option<(u64, &V)> {
     let first = if range.start <= base { 0 } else { place_in(base, range.start, level)? };
     for index in first..FAN {
@@ -405,6 +417,7 @@ mod tests {
         assert_eq!(tree.get(64), Some(&64));
         assert_eq!(tree.get(65), None);
         assert_eq!(tree.get(LIMIT), None);
+        assert_eq!((tree.count(), Pages::<u64>::new().count()), (6, 0));
         drop(tree);
         assert_eq!(quota.used(), 0);
     }

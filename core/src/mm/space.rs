@@ -43,6 +43,17 @@ pub(super) struct State<P: Platform> {
     /// so they are counted until then, or touching and unmapping page after page would fill it.
     pub(super) tables: Tables,
     heap: Heap,
+    /// The most pages that were in it, as far as anybody has counted.
+    most_pages: u64,
+}
+
+impl<P: Platform> State<P> {
+    /// Counts the pages. Walks all of them.
+    pub(super) fn count_pages(&mut self) -> u64 {
+        let count = self.pages.count();
+        self.most_pages = self.most_pages.max(count);
+        count
+    }
 }
 
 /// The heap that brk(2) moves: `start..end`, to the byte.
@@ -112,6 +123,7 @@ impl<P: Platform> AddressSpace<P> {
             stack_limit: STACK_LIMIT,
             tables: Tables::new(),
             heap: Heap::default(),
+            most_pages: 0,
         };
         Self::with_state(quota, charge, zero, state)
     }
@@ -156,6 +168,7 @@ impl<P: Platform> AddressSpace<P> {
             stack_limit: state.stack_limit,
             tables: Tables::new(),
             heap: state.heap,
+            most_pages: 0,
         };
         let child = Self::with_state(&self.quota, charge, self.zero.clone(), child)?;
         {
@@ -251,12 +264,14 @@ impl<P: Platform> AddressSpace<P> {
 
     /// Pages in memory, those of files included as far as this space has shown them. Walks all of them.
     pub fn resident_pages(&self) -> u64 {
-        let state = self.state.lock();
-        let (mut from, mut count) = (0, 0u64);
-        while let Some((page, _)) = state.pages.next(from, GUEST_END >> PAGE_SHIFT) {
-            (from, count) = (page.saturating_add(1), count.saturating_add(1));
-        }
-        count
+        self.state.lock().count_pages()
+    }
+
+    /// The most pages that were in memory at a time: now, or before much was taken away. Walks all of them.
+    pub fn most_pages(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.count_pages();
+        state.most_pages
     }
 
     /// Copies from the guest's memory at `addr`, whoever runs now and whatever its rights are; for exec, ptrace and /proc/PID/mem.

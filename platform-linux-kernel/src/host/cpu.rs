@@ -7,11 +7,13 @@ use crate::{fpu, sys, vdso};
 use alloc::sync::Arc;
 use core::arch::x86_64::__cpuid_count;
 use core::ptr;
+use core::time::Duration;
 use litebox_core::error::Result;
 use litebox_core::mm::GuestAddr;
 use litebox_shim_linux::processors::Processors;
 use litebox_shim_linux::signal::sequence::Sequences;
 use litebox_shim_linux::signal::{Barrier, Cpu, FPU_SOFTWARE_BYTES};
+use litebox_shim_linux::usage::Usage;
 use litebox_shim_linux::vdso::Vdso;
 
 impl Cpu for LinuxKernel {
@@ -114,6 +116,20 @@ impl Cpu for LinuxKernel {
     fn set_affinity(carrier: &Handle, allowed: &Processors) -> bool {
         // SAFETY: As above; the mask has `MOST` bits. May sleep, as the caller allows.
         unsafe { sys::litebox_set_affinity(carrier.task(), allowed.words().as_ptr(), Processors::MOST) }
+    }
+
+    fn used(carrier: &Handle) -> Usage {
+        let mut used = sys::litebox_usage::default();
+        // SAFETY: As above, or null; written to our structure.
+        unsafe { sys::litebox_usage(carrier.task(), &raw mut used) };
+        Usage {
+            user: Duration::from_nanos(used.user),
+            system: Duration::from_nanos(used.system),
+            minor_faults: used.minor_faults,
+            major_faults: used.major_faults,
+            voluntary: used.voluntary,
+            involuntary: used.involuntary,
+        }
     }
 
     fn vdso() -> Option<Arc<Vdso<Self>>> {

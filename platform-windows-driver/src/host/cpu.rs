@@ -12,6 +12,7 @@ use litebox_core::mm::{GuestAddr, user};
 use litebox_shim_linux::processors::Processors;
 use litebox_shim_linux::signal::sequence::Sequences;
 use litebox_shim_linux::signal::{Barrier, Cpu, FPU_SOFTWARE_BYTES};
+use litebox_shim_linux::usage::Usage;
 
 /// Where the bytes that are software's are in an image, and the smallest image: legacy area and header.
 const SOFTWARE: usize = 464;
@@ -137,6 +138,11 @@ impl Cpu for WindowsKernel {
 
     fn set_affinity(_carrier: &Handle, allowed: &Processors) -> bool {
         !allowed.intersection(&Self::processors()).is_empty()
+    }
+
+    /// Nothing is measured: a gap, listed in docs/windows.md.
+    fn used(_carrier: &Handle) -> Usage {
+        Usage::default()
     }
 }
 

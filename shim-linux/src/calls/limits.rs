@@ -1,7 +1,7 @@
-//! getrlimit(2), getrusage(2), sysinfo(2), times(2).
+//! getrlimit(2), sysinfo(2).
 
 use super::{put, take};
-use crate::args::{Count, Int, Pid, Ptr};
+use crate::args::{Count, Pid, Ptr};
 use crate::signal::Cpu;
 use crate::task::{Limit, Process, Task};
 use alloc::sync::Arc;
@@ -96,31 +96,6 @@ pub(crate) fn prlimit64<P: Cpu>(task: &mut Task<P>, pid: Pid, resource: Count, n
         None => get(&process, resource)?,
     };
     if old.0.get() == 0 { Ok(()) } else { write::<P>(old.0, before) }
-}
-
-pub(crate) fn getrusage<P: Cpu>(task: &mut Task<P>, who: Int, usage: Ptr) -> Result<()> {
-    const BYTES: usize = size_of::<raw::rusage>();
-    // Behind user and system time, the most kilobytes that were in memory: what is there now stands for it.
-    let mut words = [0u64; 18];
-    match who.0 {
-        0 | 1 => {
-            if let Some(most) = words.get_mut(4) {
-                *most = task.mm().resident_pages().saturating_mul(4);
-            }
-        }
-        -1 => {}
-        _ => return Err(errno!(INVAL, "of whom?")),
-    }
-    put::<P, BYTES>(usage.0, &words)
-}
-
-pub(crate) fn times<P: Cpu>(task: &mut Task<P>, buf: Ptr) -> Result<u64> {
-    if buf.0.get() != 0 {
-        put::<P, 32>(buf.0, &[0u64; 4])?;
-    }
-    // Clock ticks of 10 ms.
-    let uptime = task.sandbox().uptime();
-    Ok(uptime.as_secs().saturating_mul(100).saturating_add(u64::from(uptime.subsec_millis() / 10)))
 }
 
 pub(crate) fn sysinfo<P: Cpu>(task: &mut Task<P>, info: Ptr) -> Result<()> {

@@ -45,6 +45,7 @@ pub(crate) mod terminal;
 pub(crate) mod time;
 pub(crate) mod timer;
 pub(crate) mod transfer;
+pub(crate) mod usage;
 pub(crate) mod wait;
 pub(crate) mod xattr;
 

@@ -2,6 +2,7 @@
 
 use super::{put, take};
 use crate::args::{Flags, Int, Ptr};
+use crate::clock::{ProcessorClock, Use};
 use crate::signal::Cpu;
 use crate::task::Task;
 use core::time::Duration;
@@ -19,15 +20,23 @@ const _: () = assert!(size_of::<Wire>() == size_of::<raw::__kernel_timespec>());
 
 /// Which clock a program means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
+enum Source<C> {
     Real,
     Monotonic,
     Other(OtherClock),
-    /// Processor time, for which the time that has passed stands.
-    Processor,
+    /// Processor time.
+    Processor(C),
 }
 
-fn source(clock: Int) -> Result<Source> {
+fn source<P: Cpu>(task: &Task<P>, clock: Int, to: Use) -> Result<Source<ProcessorClock<P>>> {
+    match ProcessorClock::named(task, clock.0, to) {
+        Some(clock) => clock.map(Source::Processor),
+        None => passing(clock),
+    }
+}
+
+/// A clock of time that passes.
+fn passing<C>(clock: Int) -> Result<Source<C>> {
     match u32::try_from(clock.0) {
         Ok(raw::CLOCK_REALTIME | raw::CLOCK_REALTIME_ALARM) => Ok(Source::Real),
         Ok(raw::CLOCK_MONOTONIC) => Ok(Source::Monotonic),
@@ -36,21 +45,18 @@ fn source(clock: Int) -> Result<Source> {
         Ok(raw::CLOCK_TAI) => Ok(Source::Other(OtherClock::Tai)),
         Ok(raw::CLOCK_REALTIME_COARSE) => Ok(Source::Other(OtherClock::RealCoarse)),
         Ok(raw::CLOCK_MONOTONIC_COARSE) => Ok(Source::Other(OtherClock::MonotonicCoarse)),
-        Ok(raw::CLOCK_PROCESS_CPUTIME_ID | raw::CLOCK_THREAD_CPUTIME_ID) => Ok(Source::Processor),
-        // A negative one is of one process or thread; the low bits say which clock of it. See clock_getcpuclockid(3).
-        Err(_) if clock.0 & 3 != 3 => Ok(Source::Processor),
         _ => Err(errno!(INVAL, "no such clock")),
     }
 }
 
-impl Source {
-    fn now<P: Cpu>(self, task: &Task<P>) -> Duration {
-        match self {
+impl<P: Cpu> Source<ProcessorClock<P>> {
+    fn now(&self) -> Result<Duration> {
+        Ok(match self {
             Self::Real => P::realtime(),
             Self::Monotonic => P::monotonic(),
-            Self::Other(clock) => P::other(clock),
-            Self::Processor => task.sandbox().uptime(),
-        }
+            Self::Other(clock) => P::other(*clock),
+            Self::Processor(clock) => clock.now().ok_or(errno!(INVAL, "whose clock it was has ended"))?,
+        })
     }
 }
 
@@ -75,13 +81,14 @@ pub(super) fn decode([seconds, nanos]: Wire) -> Result<Duration> {
 }
 
 pub(crate) fn clock_gettime<P: Cpu>(task: &mut Task<P>, clock: Int, tp: Ptr) -> Result<()> {
-    write::<P>(tp.0, source(clock)?.now(task))
+    write::<P>(tp.0, source(task, clock, Use::Read)?.now()?)
 }
 
-pub(crate) fn clock_getres<P: Cpu>(_task: &mut Task<P>, clock: Int, res: Ptr) -> Result<()> {
-    let resolution = match source(clock)? {
+pub(crate) fn clock_getres<P: Cpu>(task: &mut Task<P>, clock: Int, res: Ptr) -> Result<()> {
+    let resolution = match source(task, clock, Use::Other)? {
         Source::Other(OtherClock::RealCoarse | OtherClock::MonotonicCoarse) => P::TICK,
-        Source::Real | Source::Monotonic | Source::Other(_) | Source::Processor => Duration::from_nanos(1),
+        Source::Processor(clock) => clock.resolution(),
+        Source::Real | Source::Monotonic | Source::Other(_) => Duration::from_nanos(1),
     };
     if res.0.get() == 0 { Ok(()) } else { write::<P>(res.0, resolution) }
 }
@@ -131,15 +138,15 @@ pub(crate) fn nanosleep<P: Cpu>(task: &mut Task<P>, req: Ptr, rem: Ptr) -> Resul
 }
 
 pub(crate) fn clock_nanosleep<P: Cpu>(task: &mut Task<P>, clock: Int, flags: Flags, req: Ptr, rem: Ptr) -> Result<()> {
-    let source = source(clock)?;
-    if u32::try_from(clock.0) == Ok(raw::CLOCK_THREAD_CPUTIME_ID) {
+    let source = source(task, clock, Use::Other)?;
+    if matches!(&source, Source::Processor(clock) if clock.is_of_thread(task.shared())) {
         return Err(errno!(INVAL, "a thread does not wait for its own time"));
     }
     let time = read::<P>(req.0)?;
     if flags.0 & raw::TIMER_ABSTIME == 0 {
         return sleep_for(task, time, rem);
     }
-    let until = P::monotonic().saturating_add(time.saturating_sub(source.now(task)));
+    let until = P::monotonic().saturating_add(time.saturating_sub(source.now()?));
     sleep(task, until, None)
 }
 
@@ -154,8 +161,7 @@ mod tests {
             assert!(decode(bad).is_err());
         }
         assert!(decode([i64::MAX, 0]).is_ok());
-        assert!(source(Int(-1)).is_err() && source(Int(12)).is_err());
-        assert_eq!((source(Int(2)).unwrap(), source(Int(-6)).unwrap()), (Source::Processor, Source::Processor));
-        assert_eq!(source(Int(7)).unwrap(), Source::Other(OtherClock::Boot));
+        assert!(passing::<()>(Int(-1)).is_err() && passing::<()>(Int(12)).is_err());
+        assert_eq!(passing::<()>(Int(7)).unwrap(), Source::Other(OtherClock::Boot));
     }
 }

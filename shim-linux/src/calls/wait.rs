@@ -1,6 +1,6 @@
 //! wait4(2), waitid(2).
 
-use super::{pidfd, put};
+use super::{pidfd, put, usage as resources};
 use crate::args::{Fd, Flags, Int, Pid, Ptr};
 use crate::signal::{Cpu, Signal};
 use crate::task::{Kind, Report, Task, Wanted, Which};
@@ -12,7 +12,6 @@ use litebox_core::mm::GuestAddr;
 
 /// Options that both calls take.
 const COMMON: u32 = raw::WNOHANG | raw::WCONTINUED | raw::__WNOTHREAD | raw::__WCLONE | raw::__WALL;
-const USAGE_BYTES: usize = size_of::<raw::rusage>();
 
 fn wanted(which: Which, options: u32) -> Wanted {
     let has = |option: u32| options & option != 0;
@@ -37,11 +36,6 @@ fn wait<P: Cpu>(task: &Task<P>, which: Which, options: u32) -> Result<Option<Rep
     if options & raw::WNOHANG != 0 { task.look_for_child(&wanted) } else { task.wait_for_child(&wanted).map(Some) }
 }
 
-/// What a child used: nothing is measured.
-fn put_usage<P: Cpu>(usage: Ptr) -> Result<()> {
-    if usage.0 == GuestAddr::default() { Ok(()) } else { put::<P, USAGE_BYTES>(usage.0, &[0u8; USAGE_BYTES]) }
-}
-
 fn own_group<P: Cpu>(task: &Task<P>) -> Which {
     Which::Group(task.process().with(|state| state.group))
 }
@@ -61,7 +55,7 @@ pub(crate) fn wait4<P: Cpu>(task: &mut Task<P>, pid: Pid, status: Ptr, options: 
     if status.0 != GuestAddr::default() {
         put::<P, 4>(status.0, &report.word)?;
     }
-    put_usage::<P>(usage)?;
+    resources::write::<P>(usage, &report.used)?;
     Ok(report.pid)
 }
 
@@ -108,8 +102,8 @@ fn wait_by_descriptor<P: Cpu>(task: &Task<P>, fd: Fd, options: Flags, info: Ptr,
 
 /// Stores what waitid(2) found.
 fn tell<P: Cpu>(report: Option<Report>, info: Ptr, usage: Ptr) -> Result<()> {
-    if report.is_some() {
-        put_usage::<P>(usage)?;
+    if let Some(report) = &report {
+        resources::write::<P>(usage, &report.used)?;
     }
     if info.0 == GuestAddr::default() {
         return Ok(());

@@ -113,6 +113,8 @@ pub(super) struct Sizes {
     pub(super) all: u64,
     /// What is in memory.
     pub(super) resident: u64,
+    /// The most that was in memory.
+    pub(super) most_resident: u64,
     /// Private and writable, but no stack.
     pub(super) data: u64,
     /// Stacks that grow.
@@ -137,8 +139,8 @@ fn extend(range: &mut (u64, u64), start: u64, end: u64) {
 /// Adds them up; zeros for a zombie. Linux: `vm_stat_account`, `task_mem`.
 pub(super) fn sizes<P: Cpu>(who: &Who<P>) -> Result<Sizes> {
     let Some((exec, mm)) = memory(who)? else { return Ok(Sizes::default()) };
-    let (heap, resident) = (mm.heap().0.get(), mm.resident_pages() << PAGE_SHIFT);
-    let mut sizes = Sizes { resident, heap, ..Sizes::default() };
+    let (resident, most_resident) = (mm.resident_pages() << PAGE_SHIFT, mm.most_pages() << PAGE_SHIFT);
+    let mut sizes = Sizes { resident, most_resident, heap: mm.heap().0.get(), ..Sizes::default() };
     let file = litebox_core::fs::map::inode_owner(exec.place.inode());
     for area in mm.vmas() {
         let bytes = area.range.bytes();

@@ -11,6 +11,7 @@ use crate::calls::{prctl, terminal};
 use crate::processors::{List, Mask};
 use crate::signal::{Cpu, Handler, SigSet, Signal};
 use crate::task::{Condition, Process};
+use crate::usage::Usage;
 use alloc::vec::Vec;
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
@@ -113,6 +114,15 @@ fn signals<P: Cpu>(who: &Who<P>) -> Result<Signals> {
     })
 }
 
+/// What the task has used, or all of the process.
+fn used<P: Cpu>(who: &Who<P>) -> Result<Usage> {
+    let task = if who.tid.is_some() { who.task()? } else { None };
+    Ok(match task {
+        Some(task) => task.used(),
+        None => who.process()?.used(),
+    })
+}
+
 /// `stat`: one line of numbers.
 pub(super) fn stat<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
     let process = who.process()?;
@@ -140,7 +150,13 @@ pub(super) fn stat<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
     });
     let (letter, parent) = (condition(who, &process).0, process.parent());
     // Flags, faults and processor time of itself and its children.
-    text.put(format_args!(") {letter} {parent} {group} {session} {device} {foreground} 4194304 0 0 0 0 0 0 0 0"))?;
+    let (used, children) = (used(who)?, process.children_resources().usage);
+    text.put(format_args!(") {letter} {parent} {group} {session} {device} {foreground} 4194304"))?;
+    text.put(format_args!(" {} {}", used.minor_faults, children.minor_faults))?;
+    text.put(format_args!(" {} {}", used.major_faults, children.major_faults))?;
+    for time in [used.user, used.system, children.user, children.system] {
+        text.put(format_args!(" {}", ticks(time)))?;
+    }
     text.put(format_args!(
         " {} {nice} {} 0 {started} {} {} {rss_limit}",
         i16::from(nice).saturating_add(20),
@@ -222,18 +238,21 @@ pub(super) fn status<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
     let mask = Mask { set: &allowed, highest: all.numbers().last().unwrap_or(0) };
     text.put(format_args!("Cpus_allowed:\t{mask}\nCpus_allowed_list:\t{}\n", List(&allowed)))?;
     text.bytes(b"Mems_allowed:\t1\nMems_allowed_list:\t0\n")?;
-    text.bytes(b"voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n")?;
+    // Those of the task, also where the rest is about the process.
+    let switches = who.task()?.map(|task| task.used()).unwrap_or_default();
+    let (voluntary, involuntary) = (switches.voluntary, switches.involuntary);
+    text.put(format_args!("voluntary_ctxt_switches:\t{voluntary}\nnonvoluntary_ctxt_switches:\t{involuntary}\n"))?;
     Ok(text.finish())
 }
 
-/// The lines about memory. Peaks are not kept, so they are what is now; nothing is locked, pinned, swapped or shared by name.
+/// The lines about memory. The peak of what is mapped is not kept, so it is what is now; nothing is locked, pinned, swapped or shared by name.
 fn memory(text: &mut Text, sizes: &Sizes) -> Result<()> {
     let rows = [
         ("VmPeak", sizes.all),
         ("VmSize", sizes.all),
         ("VmLck", 0),
         ("VmPin", 0),
-        ("VmHWM", sizes.resident),
+        ("VmHWM", sizes.most_resident),
         ("VmRSS", sizes.resident),
         ("RssAnon", sizes.resident),
         ("RssFile", 0),

@@ -6,6 +6,7 @@ use super::text::{Text, line};
 use crate::signal::Cpu;
 use crate::task::{Condition, Sandbox};
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 use litebox_core::error::Result;
 
@@ -54,11 +55,16 @@ pub(super) fn meminfo<P: Cpu>(sandbox: &Sandbox<P>) -> Result<Vec<u8>> {
     Ok(text.finish())
 }
 
-/// `/proc/uptime`: since the sandbox began. Nobody measures how long the processor was idle.
+/// Time that the processors had nothing to do for the sandbox, since it began: what its programs have not used.
+fn idle<P: Cpu>(sandbox: &Sandbox<P>, used: Duration) -> Duration {
+    sandbox.uptime().saturating_mul(sandbox.machine().processors.count()).saturating_sub(used)
+}
+
+/// `/proc/uptime`: since the sandbox began.
 pub(super) fn uptime<P: Cpu>(sandbox: &Sandbox<P>) -> Result<Vec<u8>> {
-    let ticks = ticks(sandbox.uptime());
-    let (seconds, hundredths) = (ticks / 100, ticks % 100);
-    line(format_args!("{seconds}.{hundredths:02} 0.00\n"))
+    let [up, idle] =
+        [sandbox.uptime(), idle(sandbox, sandbox.used().time())].map(|time| (time.as_secs(), time.subsec_millis() / 10));
+    line(format_args!("{}.{:02} {}.{:02}\n", up.0, up.1, idle.0, idle.1))
 }
 
 /// Tasks that may run: all that do not wait for job control or their parents, since nobody says which ones sleep.
@@ -80,12 +86,19 @@ pub(super) fn loadavg<P: Cpu>(sandbox: &Sandbox<P>) -> Result<Vec<u8>> {
 
 /// `/proc/stat`.
 pub(super) fn stat<P: Cpu>(sandbox: &Sandbox<P>) -> Result<Vec<u8>> {
-    let times = "0 0 0 0 0 0 0 0 0 0";
+    let used = sandbox.used();
+    let times = [used.user, used.system, idle(sandbox, used.time())].map(ticks);
+    // Nobody says which processor it was.
+    let count = u64::from(sandbox.machine().processors.count().max(1));
+    let each = times.map(|time| time.checked_div(count).unwrap_or(0));
     let born = P::realtime().saturating_sub(sandbox.uptime()).as_secs();
     let mut text = Text::default();
-    text.put(format_args!("cpu  {times}\n"))?;
+    let mut row = |name: fmt::Arguments<'_>, [user, system, idle]: [u64; 3]| {
+        text.put(format_args!("{name} {user} 0 {system} {idle} 0 0 0 0 0 0\n"))
+    };
+    row(format_args!("cpu "), times)?;
     for number in sandbox.machine().processors.numbers() {
-        text.put(format_args!("cpu{number} {times}\n"))?;
+        row(format_args!("cpu{number}"), each)?;
     }
     text.put(format_args!(
         "intr 0\nctxt 0\nbtime {born}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",

@@ -3,6 +3,7 @@
 use super::FPU_SOFTWARE_BYTES;
 use super::sequence::Sequences;
 use crate::processors::Processors;
+use crate::usage::Usage;
 use crate::vdso::Vdso;
 use alloc::sync::Arc;
 use core::fmt;
@@ -25,7 +26,7 @@ pub enum Barrier {
 
 /// Floating-point and vector registers, and the two segment bases, of the *current* guest thread; kicks of others.
 ///
-/// Fourteen kinds of function of the host interface, beside [`Platform`]'s. None sleeps but where it says so.
+/// Fifteen kinds of function of the host interface, beside [`Platform`]'s. None sleeps but where it says so.
 pub trait Cpu: Platform {
     /// A carrier, as others reach it: a task has its own from [`Task::begin`](crate::task::Task::begin) to
     /// [`Task::exit`](crate::task::Task::exit).
@@ -93,6 +94,9 @@ pub trait Cpu: Platform {
 
     /// Has a carrier run on these only, from now on; false if none of them is online. Called as [`Cpu::kick`], and may sleep.
     fn set_affinity(carrier: &Self::Carrier, allowed: &Processors) -> bool;
+
+    /// What a carrier has used since the host made it; the time up to now, if it runs. Called as [`Cpu::kick`].
+    fn used(carrier: &Self::Carrier) -> Usage;
 
     /// The vDSO that programs are shown, if there is one.
     fn vdso() -> Option<Arc<Vdso<Self>>> {

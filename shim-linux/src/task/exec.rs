@@ -40,6 +40,7 @@ impl<P: Cpu> Task<P> {
         self.shared.set_name(prepared.name);
         process.with(|state| (state.dumpable, state.barriers) = (prepared.dumpable, 0));
         process.running().set(prepared.exec, prepared.runs);
+        self.note_memory();
         self.mm = prepared.mm;
         if let Some(node) = self.sandbox().tree.lock().nodes.get_mut(&process.pid()) {
             (node.has_execed, node.exit_signal) = (true, Signal::CHLD.number());

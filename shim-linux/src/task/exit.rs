@@ -31,6 +31,7 @@ impl<P: Cpu> Task<P> {
         }
         let end = self.verdict().filter(|verdict| !matches!(verdict, End::Task(_))).unwrap_or(end);
         self.release_futexes_at_end();
+        self.note_memory();
         self.process.pass_on(SigSet::from_bits(u64::MAX), &self.shared);
         self.clear_tid();
         self.release_parent();
@@ -174,6 +175,7 @@ impl<P: Cpu> Process<P> {
             let heir = {
                 let mut tasks = self.tasks.lock();
                 tasks.retain(|other| !Arc::ptr_eq(other, task));
+                self.note_usage(task);
                 tasks.first().map(|heir| heir.tid())
             };
             if let Some(heir) = heir {
@@ -214,6 +216,7 @@ impl<P: Cpu> Process<P> {
         if let Some(node) = tree.nodes.get_mut(&self.pid()) {
             (node.ended, node.stopped, node.continued) = (Some(end), None, false);
         }
+        tree.spent = tree.spent.plus(&self.used());
         self.has_ended().wake_all();
         let is_first = self.role() == Role::First;
         if is_first {

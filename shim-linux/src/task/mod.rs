@@ -4,7 +4,7 @@
 //! [`Spawn`]s and wakes them by [`Cpu::kick`](crate::signal::Cpu::kick).
 //! Invariants: a [`Task`] is used by its own carrier only; what others reach is in its [`TaskShared`] or its [`Process`], under
 //! locks. Locks, outermost first: `Sandbox::owners`; `Sandbox::tree`; `Process::tasks`; a process's state, actions, `files`, `fs`;
-//! its `group`; a task's `tracing`, `seccomp` and `pending`; its `carrier`, under which it is kicked. Nothing is held while a task sleeps.
+//! its `group`; a task's `tracing`, `seccomp` and `pending`; its `carried`, under which it is kicked; what a process has `spent`. Nothing is held while a task sleeps.
 //! Sources: Linux kernel/fork.c, kernel/exit.c, kernel/signal.c.
 
 mod exec;
@@ -23,6 +23,7 @@ mod spawn;
 mod stop;
 mod thread;
 mod tree;
+mod usage;
 mod wait;
 
 pub(crate) use jobs::Take;
@@ -37,4 +38,5 @@ pub(crate) use spawn::Request;
 pub use spawn::{Birth, Spawn, after_spawn};
 pub(crate) use thread::After;
 pub use thread::{End, Task, TaskShared};
+pub(crate) use usage::Resources;
 pub(crate) use wait::{Kind, Report, Wanted, Which};

@@ -3,6 +3,7 @@
 use super::jobs::Terminal;
 use super::sandbox::Sandbox;
 use super::thread::{End, TaskShared};
+use super::usage::Spent;
 use crate::exec::Running;
 use crate::signal::{Actions, Cpu, Info, Origin, Pending, SigSet, Signal};
 use crate::timer::Timers;
@@ -199,6 +200,7 @@ pub struct Process<P: Cpu> {
     look: AtomicBool,
     pub(super) tasks: Mutex<P, Vec<Arc<TaskShared<P>>>>,
     pub(super) terminal: Mutex<P, Terminal<P>>,
+    pub(super) spent: Mutex<P, Spent>,
     children_changed: WaitQueue<P>,
     signalled: PollSource<P>,
     ended: PollSource<P>,
@@ -288,6 +290,7 @@ impl<P: Cpu> Process<P> {
             look: AtomicBool::new(false),
             tasks: Mutex::<P, _>::new(Vec::new()),
             terminal: Mutex::<P, _>::new(Terminal::new(origins.terminal)),
+            spent: Mutex::<P, _>::new(Spent::default()),
             children_changed: WaitQueue::new(),
             signalled: PollSource::default(),
             ended: PollSource::default(),

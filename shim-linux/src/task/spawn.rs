@@ -66,6 +66,9 @@ pub enum Birth {
 pub fn after_spawn<P: Cpu>(task: &mut Task<P>, regs: &mut Regs, birth: Birth) -> Resume<P> {
     let mut again = None;
     if let Some(spawned) = task.spawned.take() {
+        if spawned.vfork.is_some() {
+            task.go_on();
+        }
         if task.is_watched() {
             // A tracer sees which call it is.
             regs.orig_ax = spawned.call;
@@ -278,6 +281,9 @@ impl<P: Cpu> Task<P> {
             .has(raw::CLONE_VFORK)
             .then(|| Arc::new(Vfork { is_done: AtomicBool::new(false), parent: Arc::clone(&self.shared) }));
         child.vfork.clone_from(&vfork);
+        if vfork.is_some() {
+            self.pause();
+        }
         self.spawned = Some(Spawned { call: request.call, vfork, descriptor: None, child: id, event });
         // A tracer sees both go on side by side.
         let is_seen = self.is_watched() || child.is_watched();

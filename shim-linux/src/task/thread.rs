@@ -4,6 +4,7 @@ use super::process::{FsShared, Process};
 use super::ptrace::{Stepping, Tracing, Watch};
 use super::sandbox::Sandbox;
 use super::spawn::{Spawned, Unborn, Vfork};
+use super::usage::Carried;
 use crate::regs::Regs;
 use crate::seccomp::Mode;
 use crate::signal::sequence::Sequences;
@@ -55,7 +56,7 @@ pub struct TaskShared<P: Cpu> {
     name: Mutex<P, [u8; 16]>,
     /// Where it sleeps when no signal may wake it.
     park: WaitQueue<P>,
-    carrier: Mutex<P, Option<P::Carrier>>,
+    carried: Mutex<P, Carried<P>>,
     /// The address of its list of futexes to release at its end. See `set_robust_list(2)`.
     robust_list: AtomicU64,
     _charge: Charge,
@@ -89,7 +90,7 @@ impl<P: Cpu> TaskShared<P> {
             seccomp: Mutex::<P, _>::new(Mode::Off),
             name: Mutex::<P, _>::new(name),
             park: WaitQueue::new(),
-            carrier: Mutex::<P, _>::new(None),
+            carried: Mutex::<P, _>::new(Carried::default()),
             robust_list: AtomicU64::new(0),
             _charge: charge,
         }))
@@ -244,19 +245,24 @@ impl<P: Cpu> TaskShared<P> {
 
     /// Makes its carrier look, if it has one.
     pub(super) fn kick(&self) {
-        if let Some(carrier) = &*self.carrier.lock() {
+        if let Some(carrier) = &self.carried.lock().carrier {
             P::kick(carrier);
         }
     }
 
     /// What `ask` learns of its carrier, if it has one.
     pub(crate) fn with_carrier<T>(&self, ask: impl FnOnce(&P::Carrier) -> T) -> Option<T> {
-        self.carrier.lock().as_ref().map(ask)
+        self.carried.lock().carrier.as_ref().map(ask)
+    }
+
+    /// Its carrier, and what it has used; a leaf.
+    pub(super) fn carried(&self) -> &Mutex<P, Carried<P>> {
+        &self.carried
     }
 
     /// Takes the carrier away; no kick of it is under way any more.
     pub(super) fn leave_carrier(&self) {
-        let carrier = self.carrier.lock().take();
+        let carrier = self.carried.lock().leave();
         drop(carrier);
     }
 }
@@ -416,7 +422,7 @@ impl<P: Cpu> Task<P> {
     /// Gives it its carrier, which is the caller, and by which others wake it. The platform asks [`before_guest`](crate::before_guest) afterwards and before
     /// its first instruction: signals may have come before there was anybody to wake.
     pub fn begin(&mut self, carrier: P::Carrier) {
-        *self.shared.carrier.lock() = Some(carrier);
+        self.shared.carried.lock().begin(carrier);
         self.phase = Phase::Alive;
         if self.sequences.is_none() {
             P::watch_sequences(None);

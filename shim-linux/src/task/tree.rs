@@ -8,6 +8,7 @@ use super::process::{INIT, Process, Role};
 use super::ptrace::Entry;
 use super::thread::End;
 use crate::signal::{Cpu, DefaultAction, Handler, Info, Origin, SaFlags, Signal};
+use crate::usage::Usage;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use core::mem;
@@ -68,6 +69,8 @@ pub(super) struct Tree<P: Cpu> {
     pub(super) threads: BTreeMap<u32, Arc<Process<P>>>,
     /// The tasks that are traced.
     pub(super) tracees: BTreeMap<u32, Entry<P>>,
+    /// What processes have used that have ended.
+    pub(super) spent: Usage,
 }
 
 /// What a parent is told of a child.
@@ -115,6 +118,7 @@ impl<P: Cpu> Tree<P> {
             nodes: BTreeMap::new(),
             threads: BTreeMap::new(),
             tracees: BTreeMap::new(),
+            spent: Usage::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::process::Process;
 use super::thread::Task;
 use super::tree::{News, Node, Tree};
+use super::usage::Resources;
 use crate::signal::{Cpu, Signal};
 use litebox_core::errno;
 use litebox_core::error::Result;
@@ -60,10 +61,12 @@ pub(crate) struct Report {
     pub(crate) status: i32,
     /// The status as wait4(2) has it.
     pub(crate) word: u32,
+    /// What it and its children have used.
+    pub(crate) used: Resources,
 }
 
 impl Report {
-    pub(super) fn of(pid: u32, uid: u32, news: News) -> Self {
+    pub(super) fn of(pid: u32, uid: u32, news: News, used: Resources) -> Self {
         let (code, status) = news.code_and_status();
         let low = u32::from(status.to_le_bytes()[0]);
         let word = match news {
@@ -73,7 +76,7 @@ impl Report {
             News::Stopped(_) => low.wrapping_shl(8) | 0x7f,
             News::Continued => 0xffff,
         };
-        Self { pid, uid, code, status, word }
+        Self { pid, uid, code, status, word, used }
     }
 }
 
@@ -122,7 +125,7 @@ impl<P: Cpu> Tree<P> {
         let found = eligible.find_map(|node| {
             let news = wanted.news(self, node)?;
             let [uid, ..] = node.process.with(|state| state.ids).users;
-            Some((Report::of(node.process.pid(), uid, news), news))
+            Some((Report::of(node.process.pid(), uid, news, node.process.all_resources()), news))
         });
         let Some((report, news)) = found else {
             let (has_tracees, report) = self.find_tracee(pid, task, wanted);
@@ -130,7 +133,12 @@ impl<P: Cpu> Tree<P> {
         };
         if !wanted.keep {
             match news {
-                News::Ended(_) | News::Dumped(_) => self.remove(report.pid),
+                News::Ended(_) | News::Dumped(_) => {
+                    if let Some(parent) = self.nodes.get(&pid) {
+                        parent.process.note_child(&report.used);
+                    }
+                    self.remove(report.pid);
+                }
                 News::Stopped(_) | News::Continued => {
                     if let Some(node) = self.nodes.get_mut(&report.pid) {
                         (node.stopped, node.continued) = (None, false);

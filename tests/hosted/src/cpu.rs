@@ -7,6 +7,7 @@ use litebox_core::mm::{GuestAddr, user};
 use litebox_shim_linux::processors::Processors;
 use litebox_shim_linux::signal::sequence::Sequences;
 use litebox_shim_linux::signal::{Barrier, Cpu, FPU_SOFTWARE_BYTES};
+use litebox_shim_linux::usage::Usage;
 use std::cell::{Cell, RefCell};
 
 /// An XSAVE image of x87 and SSE state only: the legacy area and the header.
@@ -113,6 +114,11 @@ impl Cpu for Hosted {
 
     fn set_affinity(_carrier: &Interrupter, allowed: &Processors) -> bool {
         !allowed.intersection(&Self::processors()).is_empty()
+    }
+
+    fn used(carrier: &Interrupter) -> Usage {
+        let [user, system] = carrier.worked();
+        Usage { user, system, ..Usage::default() }
     }
 
     fn cpuid(leaf: u32, _subleaf: u32) -> [u32; 4] {

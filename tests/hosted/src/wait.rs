@@ -2,8 +2,7 @@
 
 use crate::Hosted;
 use litebox_core::platform::{Clock, Wait, WaitMode, Wakeup};
-use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,29 +22,51 @@ fn bucket(word: &AtomicU32) -> &'static Bucket {
 }
 
 thread_local! {
-    static KICKED: RefCell<Arc<AtomicBool>> = RefCell::new(Arc::new(AtomicBool::new(false)));
+    static CARRIER: Arc<Carrier> = Arc::default();
+}
+
+/// What others reach of a thread.
+#[derive(Debug, Default)]
+struct Carrier {
+    kicked: AtomicBool,
+    /// Nanoseconds in ring 3 and in the kernel that it says it has worked.
+    worked: [AtomicU64; 2],
 }
 
 /// Interrupts one thread's interruptible waits, as a kill or a kick does.
 #[derive(Clone, Debug)]
-pub struct Interrupter(Arc<AtomicBool>);
+pub struct Interrupter(Arc<Carrier>);
 
 impl Interrupter {
     /// Of the thread that calls this.
     #[must_use]
     pub fn current() -> Self {
-        Self(KICKED.with_borrow(Arc::clone))
+        Self(CARRIER.with(Arc::clone))
     }
 
     /// Whether the thread that calls this was interrupted out of a wait; it is not any more.
     #[must_use]
     pub fn take() -> bool {
-        KICKED.with_borrow(|kicked| kicked.swap(false, Ordering::SeqCst))
+        CARRIER.with(|carrier| carrier.kicked.swap(false, Ordering::SeqCst))
+    }
+
+    /// The thread that calls this says that it has worked so long, in ring 3 and in the kernel: nothing measures it.
+    pub fn work(user: Duration, system: Duration) {
+        CARRIER.with(|carrier| {
+            for (sum, time) in carrier.worked.iter().zip([user, system]) {
+                sum.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
+            }
+        });
+    }
+
+    /// How long it says it has worked.
+    pub(crate) fn worked(&self) -> [Duration; 2] {
+        self.0.worked.each_ref().map(|sum| Duration::from_nanos(sum.load(Ordering::SeqCst)))
     }
 
     /// Ends the thread's wait, or its next one.
     pub fn interrupt(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.kicked.store(true, Ordering::SeqCst);
         for bucket in &TABLE {
             // Taken, so that nobody is between its look at the flag and its sleep.
             drop(bucket.lock.lock().unwrap_or_else(PoisonError::into_inner));

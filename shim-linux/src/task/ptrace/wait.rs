@@ -68,14 +68,15 @@ impl<P: Cpu> Entry<P> {
     /// Its news, if any is wanted, and whether that is its end.
     fn news(&self, tid: u32, wanted: &Wanted) -> Option<(Report, bool)> {
         let [uid, ..] = self.process.with(|state| state.ids).users;
+        let used = self.process.all_resources();
         if let Some(end) = self.ended {
-            return wanted.ended.then(|| (Report::of(tid, uid, News::ended(&self.process, end)), true));
+            return wanted.ended.then(|| (Report::of(tid, uid, News::ended(&self.process, end), used), true));
         }
         let mut tracing = self.shared.tracing().lock();
         let halt = tracing.stopped().filter(|halt| !halt.told)?;
         halt.told = !wanted.keep;
         let status = i32::try_from(halt.code).unwrap_or_default();
         let code = i32::try_from(raw::CLD_TRAPPED).unwrap_or_default();
-        Some((Report { pid: tid, uid, code, status, word: halt.code << 8 | 0x7f }, false))
+        Some((Report { pid: tid, uid, code, status, word: halt.code << 8 | 0x7f, used }, false))
     }
 }

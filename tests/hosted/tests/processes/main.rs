@@ -10,3 +10,4 @@ mod signals;
 mod storm;
 mod threads;
 mod tracing;
+mod usage;
