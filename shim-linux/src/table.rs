@@ -164,9 +164,9 @@ syscalls! {
      33 dup2 (old: Fd, new: Fd) = Full [files::dup2, No];
      34 pause () = Full [sigwait::pause, NoHandler];
      35 nanosleep (req: Ptr, rem: Ptr) = Full [time::nanosleep, Block];
-     36 getitimer (which: Int, value: Ptr) = Partial [timer::getitimer, No, "ITIMER_VIRTUAL and ITIMER_PROF are EINVAL"];
+     36 getitimer (which: Int, value: Ptr) = Full [timer::getitimer, No];
      37 alarm (seconds: Count) = Full [timer::alarm, No];
-     38 setitimer (which: Int, new: Ptr, old: Ptr) = Partial [timer::setitimer, No, "ITIMER_VIRTUAL and ITIMER_PROF are EINVAL"];
+     38 setitimer (which: Int, new: Ptr, old: Ptr) = Full [timer::setitimer, No];
      39 getpid () = Full [ids::getpid, No];
      40 sendfile (out: Fd, input: Fd, offset: Ptr, count: Len) = Partial [transfer::sendfile, IfAsked, "copies through a buffer"];
      41 socket (domain: Int, kind: Int, protocol: Int) = Partial [socket::socket, No, "AF_UNIX only; others are EAFNOSUPPORT"];
@@ -350,7 +350,7 @@ syscalls! {
     219 restart_syscall () = None [NOSYS, "not supported yet"];
     220 semtimedop (id: Int, ops: Ptr, count: Count, timeout: Ptr) = Partial [sem::semtimedop, No, "SEM_UNDO is undone at the end of the process, whatever CLONE_SYSVSEM said"];
     221 fadvise64 (fd: Fd, offset: Offset, len: Offset, advice: Int) = Partial [transfer::fadvise64, No, "advice has no effect"];
-    222 timer_create (clock: Int, event: Ptr, id: Ptr) = Partial [timer::timer_create, No, "clocks of processor time are EINVAL"];
+    222 timer_create (clock: Int, event: Ptr, id: Ptr) = Full [timer::timer_create, No];
     223 timer_settime (timer: Int, flags: Flags, new: Ptr, old: Ptr) = Full [timer::timer_settime, No];
     224 timer_gettime (timer: Int, now: Ptr) = Full [timer::timer_gettime, No];
     225 timer_getoverrun (timer: Int) = Partial [timer::timer_getoverrun, No, "a waiting signal of the same number counts as the timer's"];
@@ -358,7 +358,7 @@ syscalls! {
     227 clock_settime (clock: Int, tp: Ptr) = None [PERM, "a sandbox does not change its host"];
     228 clock_gettime (clock: Int, tp: Ptr) = Full [time::clock_gettime, No];
     229 clock_getres (clock: Int, res: Ptr) = Full [time::clock_getres, No];
-    230 clock_nanosleep (clock: Int, flags: Flags, req: Ptr, rem: Ptr) = Partial [time::clock_nanosleep, Block, "for processor time it waits as long as that would take a program that does not stop"];
+    230 clock_nanosleep (clock: Int, flags: Flags, req: Ptr, rem: Ptr) = Full [time::clock_nanosleep, Block];
     231 exit_group (status: Int) = Full [task::exit_group, No];
     232 epoll_wait (fd: Fd, events: Ptr, max: Int, timeout: Int) = Full [event::epoll_wait, No];
     233 epoll_ctl (epfd: Fd, op: Int, fd: Fd, event: Ptr) = Partial [event::epoll_ctl, No, "EPOLLWAKEUP has no effect"];

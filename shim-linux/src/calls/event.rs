@@ -12,6 +12,7 @@ use crate::signal::{Cpu, SigSet};
 use crate::task::{SignalFd, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::{Error, Result};
@@ -83,24 +84,29 @@ type Wire = [i64; 4];
 const _: () = assert!(size_of::<Wire>() == size_of::<raw::__kernel_itimerspec>());
 
 /// A setting as a program reads it.
-pub(super) fn put_setting<P: Cpu>(at: GuestAddr, setting: Setting) -> Result<()> {
-    let left = setting.left(P::monotonic());
-    let pair = |time: core::time::Duration| [i64::try_from(time.as_secs()).unwrap_or(i64::MAX), i64::from(time.subsec_nanos())];
+/// Stores what is left of a setting at `now` of its clock, and its interval.
+pub(super) fn put_setting<P: Cpu>(at: GuestAddr, setting: Setting, now: Duration) -> Result<()> {
+    let left = setting.left(now);
+    let pair = |time: Duration| [i64::try_from(time.as_secs()).unwrap_or(i64::MAX), i64::from(time.subsec_nanos())];
     let ([every, every_nanos], [left, left_nanos]) = (pair(setting.every), pair(left));
     put::<P, 32>(at, &[every, every_nanos, left, left_nanos])
 }
 
-/// A setting as a program gives it; an absolute time is one of `clock`.
-pub(super) fn take_setting<P: Cpu>(at: GuestAddr, is_absolute: bool, clock: WhichClock) -> Result<Setting> {
+/// The first expiry and the interval that a program gives.
+pub(super) fn take_times<P: Cpu>(at: GuestAddr) -> Result<(Duration, Duration)> {
     let [every, every_nanos, value, nanos] = take::<P, Wire, 32>(at)?;
-    let (first, every) = (decode([value, nanos])?, decode([every, every_nanos])?);
+    Ok((decode([value, nanos])?, decode([every, every_nanos])?))
+}
+
+/// A setting as a program gives it, on the monotonic clock; an absolute time is one of `clock`.
+pub(super) fn setting<P: Cpu>((first, every): (Duration, Duration), is_absolute: bool, clock: WhichClock) -> Setting {
     let now = P::monotonic();
     let at = match (is_absolute, clock) {
         (false, _) => now.saturating_add(first),
         (true, WhichClock::Monotonic) => first,
         (true, WhichClock::Real) => now.saturating_add(first).saturating_sub(P::realtime()),
     };
-    Ok(Setting { at: (!first.is_zero()).then_some(at), every })
+    Setting { at: (!first.is_zero()).then_some(at), every }
 }
 
 pub(crate) fn timerfd_settime<P: Cpu>(task: &mut Task<P>, fd: Fd, flags: Flags, new: Ptr, old: Ptr) -> Result<()> {
@@ -108,14 +114,14 @@ pub(crate) fn timerfd_settime<P: Cpu>(task: &mut Task<P>, fd: Fd, flags: Flags, 
         return Err(errno!(INVAL, "unknown flags"));
     }
     let timer = TimerFd::of(&*open_file(task, fd)?)?;
-    let new = take_setting::<P>(new.0, flags.0 & raw::TFD_TIMER_ABSTIME != 0, timer.clock())?;
+    let new = setting::<P>(take_times::<P>(new.0)?, flags.0 & raw::TFD_TIMER_ABSTIME != 0, timer.clock());
     let before = timer.set(new)?;
-    if old.0 == GuestAddr::default() { Ok(()) } else { put_setting::<P>(old.0, before) }
+    if old.0 == GuestAddr::default() { Ok(()) } else { put_setting::<P>(old.0, before, P::monotonic()) }
 }
 
 pub(crate) fn timerfd_gettime<P: Cpu>(task: &mut Task<P>, fd: Fd, now: Ptr) -> Result<()> {
     let timer = TimerFd::of(&*open_file(task, fd)?)?;
-    put_setting::<P>(now.0, timer.get())
+    put_setting::<P>(now.0, timer.get(), P::monotonic())
 }
 
 pub(crate) fn epoll_create1<P: Cpu>(task: &mut Task<P>, flags: Flags) -> Result<u32> {

@@ -40,7 +40,7 @@ fn check(resource: Count, old: Limit, new: Limit, is_root: bool) -> Result<()> {
     if new.hard > old.hard && !is_root { Err(errno!(PERM, "only root raises a hard limit")) } else { Ok(()) }
 }
 
-fn set<P: Cpu>(task: &Task<P>, process: &Process<P>, resource: Count, new: Limit) -> Result<Limit> {
+fn set<P: Cpu>(task: &Task<P>, process: &Arc<Process<P>>, resource: Count, new: Limit) -> Result<Limit> {
     let is_root = task.credentials().privileged;
     let old = process.with(|state| {
         let slot = usize::try_from(resource.0).ok().and_then(|which| state.limits.get_mut(which));
@@ -48,6 +48,9 @@ fn set<P: Cpu>(task: &Task<P>, process: &Process<P>, resource: Count, new: Limit
         check(resource, *slot, new, is_root)?;
         Ok(core::mem::replace(slot, new))
     })?;
+    if resource.0 == raw::RLIMIT_CPU {
+        process.timers().limit_changed(process);
+    }
     if resource.0 == raw::RLIMIT_FSIZE {
         process.set_file_limit(new.soft);
     }
@@ -55,7 +58,7 @@ fn set<P: Cpu>(task: &Task<P>, process: &Process<P>, resource: Count, new: Limit
         if let Some(mm) = process.running().get().and_then(|exec| exec.mm.upgrade()) {
             mm.set_stack_limit(new.soft);
         }
-        if core::ptr::eq(process, Arc::as_ptr(task.process())) {
+        if Arc::ptr_eq(process, task.process()) {
             task.mm().set_stack_limit(new.soft);
         }
     }

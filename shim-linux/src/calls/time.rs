@@ -5,6 +5,7 @@ use crate::args::{Flags, Int, Ptr};
 use crate::clock::{ProcessorClock, Use};
 use crate::signal::Cpu;
 use crate::task::Task;
+use crate::timer::look_at;
 use core::time::Duration;
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
@@ -132,6 +133,31 @@ fn sleep_for<P: Cpu>(task: &mut Task<P>, time: Duration, rem: Ptr) -> Result<()>
     sleep(task, until, rem)
 }
 
+/// Sleeps until `clock` shows `time`; for a `rem`, until `time` more, and tells what is left when interrupted.
+fn sleep_by<P: Cpu>(task: &mut Task<P>, clock: &ProcessorClock<P>, time: Duration, rem: Option<Ptr>) -> Result<()> {
+    let now = || clock.now().ok_or(errno!(SRCH, "whose clock it was has ended"));
+    let until = match (task.resume_deadline.take(), rem) {
+        (Some(until), _) => until,
+        (None, Some(_)) => now()?.saturating_add(time),
+        (None, None) => time,
+    };
+    let pace = task.sandbox().machine().processors.count();
+    loop {
+        let shown = now()?;
+        if shown >= until {
+            return Ok(());
+        }
+        let look_again = look_at::<P>(P::monotonic(), until, shown, pace);
+        if let Err(error) = WaitQueue::<P>::new().wait_until(Some(look_again), || None::<()>) {
+            task.resume_deadline = Some(until);
+            if let Some(rem) = rem.filter(|rem| rem.0 != GuestAddr::default()) {
+                write::<P>(rem.0, until.saturating_sub(now()?))?;
+            }
+            return Err(error);
+        }
+    }
+}
+
 pub(crate) fn nanosleep<P: Cpu>(task: &mut Task<P>, req: Ptr, rem: Ptr) -> Result<()> {
     let time = read::<P>(req.0)?;
     sleep_for(task, time, rem)
@@ -143,7 +169,11 @@ pub(crate) fn clock_nanosleep<P: Cpu>(task: &mut Task<P>, clock: Int, flags: Fla
         return Err(errno!(INVAL, "a thread does not wait for its own time"));
     }
     let time = read::<P>(req.0)?;
-    if flags.0 & raw::TIMER_ABSTIME == 0 {
+    let is_absolute = flags.0 & raw::TIMER_ABSTIME != 0;
+    if let Source::Processor(clock) = &source {
+        return sleep_by(task, clock, time, if is_absolute { None } else { Some(rem) });
+    }
+    if !is_absolute {
         return sleep_for(task, time, rem);
     }
     let until = P::monotonic().saturating_add(time.saturating_sub(source.now()?));

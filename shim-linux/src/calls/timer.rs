@@ -1,11 +1,12 @@
 //! setitimer(2), getitimer(2), alarm(2), `timer_create(2)`.
 
-use super::event::{put_setting, take_setting};
+use super::event::{put_setting, setting, take_times};
 use super::{put, take};
 use crate::args::{Count, Flags, Int, Ptr};
+use crate::clock::{ProcessorClock, Use};
 use crate::signal::{Cpu, Signal};
 use crate::task::Task;
-use crate::timer::Notify;
+use crate::timer::{Base, Notify, Which};
 use alloc::sync::Arc;
 use core::time::Duration;
 use linux_raw_sys::general as raw;
@@ -35,41 +36,38 @@ fn encode(time: Duration) -> [i64; 2] {
     [i64::try_from(time.as_secs()).unwrap_or(i64::MAX), i64::from(time.subsec_micros())]
 }
 
-fn check(which: Int) -> Result<()> {
+fn which(which: Int) -> Result<Which> {
     match u32::try_from(which.0) {
-        Ok(raw::ITIMER_REAL) => Ok(()),
-        _ => Err(errno!(INVAL, "no timer of processor time")),
+        Ok(raw::ITIMER_REAL) => Ok(Which::Real),
+        Ok(raw::ITIMER_VIRTUAL) => Ok(Which::User),
+        Ok(raw::ITIMER_PROF) => Ok(Which::All),
+        _ => Err(errno!(INVAL, "no such timer")),
     }
 }
 
-fn write<P: Cpu>(addr: GuestAddr, setting: Setting) -> Result<()> {
-    let ([every, every_micros], [left, left_micros]) = (encode(setting.every), encode(setting.left(P::monotonic())));
+/// Stores what is left of a timer, and its interval.
+fn write<P: Cpu>(addr: GuestAddr, (left, every): (Duration, Duration)) -> Result<()> {
+    let ([every, every_micros], [left, left_micros]) = (encode(every), encode(left));
     put::<P, 32>(addr, &[every, every_micros, left, left_micros])
 }
 
-pub(crate) fn getitimer<P: Cpu>(task: &mut Task<P>, which: Int, value: Ptr) -> Result<()> {
-    check(which)?;
-    write::<P>(value.0, task.process().timers().real())
+pub(crate) fn getitimer<P: Cpu>(task: &mut Task<P>, timer: Int, value: Ptr) -> Result<()> {
+    let process = task.process();
+    write::<P>(value.0, process.timers().interval(process, which(timer)?))
 }
 
-/// A timer that expires after `time`, or never if that is zero.
-fn after<P: Cpu>(time: Duration, every: Duration) -> Setting {
-    Setting { at: (!time.is_zero()).then(|| P::monotonic().saturating_add(time)), every }
-}
-
-pub(crate) fn setitimer<P: Cpu>(task: &mut Task<P>, which: Int, new: Ptr, old: Ptr) -> Result<()> {
+pub(crate) fn setitimer<P: Cpu>(task: &mut Task<P>, timer: Int, new: Ptr, old: Ptr) -> Result<()> {
     // Linux takes a null pointer for a timer that is off.
     let new = if new.0 == GuestAddr::default() { [0; 4] } else { take::<P, Wire, 32>(new.0)? };
     let [every, every_micros, value, value_micros] = new;
     let (value, every) = (decode(value, value_micros)?, decode(every, every_micros)?);
-    check(which)?;
-    let before = task.process().timers().set_real(task.process(), after::<P>(value, every));
+    let before = task.process().timers().set_interval(task.process(), which(timer)?, (value, every));
     if old.0 == GuestAddr::default() { Ok(()) } else { write::<P>(old.0, before) }
 }
 
 pub(crate) fn alarm<P: Cpu>(task: &mut Task<P>, seconds: Count) -> Result<u64> {
-    let new = after::<P>(Duration::from_secs(u64::from(seconds.0)), Duration::ZERO);
-    let left = task.process().timers().set_real(task.process(), new).left(P::monotonic());
+    let new = (Duration::from_secs(u64::from(seconds.0)), Duration::ZERO);
+    let (left, _) = task.process().timers().set_interval(task.process(), Which::Real, new);
     // To the nearest second, but an alarm that is set is not 0.
     let whole = left.saturating_add(Duration::from_millis(500)).as_secs();
     Ok(if left.is_zero() { 0 } else { whole.max(1) })
@@ -100,16 +98,24 @@ fn notify<P: Cpu>(task: &Task<P>, addr: GuestAddr) -> Result<Notify> {
     Ok(Notify::Signal { signal, value, thread })
 }
 
+/// A clock of time that passes, as far as timers go by it.
+fn passing(clock: Int) -> Result<WhichClock> {
+    match u32::try_from(clock.0) {
+        Ok(raw::CLOCK_REALTIME | raw::CLOCK_TAI) => Ok(WhichClock::Real),
+        Ok(raw::CLOCK_MONOTONIC | raw::CLOCK_BOOTTIME) => Ok(WhichClock::Monotonic),
+        Ok(raw::CLOCK_REALTIME_ALARM | raw::CLOCK_BOOTTIME_ALARM) => Err(errno!(PERM, "nothing here wakes the machine")),
+        _ => Err(errno!(INVAL, "no such clock")),
+    }
+}
+
 pub(crate) fn timer_create<P: Cpu>(task: &mut Task<P>, clock: Int, event: Ptr, id: Ptr) -> Result<()> {
-    let clock = match u32::try_from(clock.0) {
-        Ok(raw::CLOCK_REALTIME | raw::CLOCK_TAI) => WhichClock::Real,
-        Ok(raw::CLOCK_MONOTONIC | raw::CLOCK_BOOTTIME) => WhichClock::Monotonic,
-        Ok(raw::CLOCK_REALTIME_ALARM | raw::CLOCK_BOOTTIME_ALARM) => return Err(errno!(PERM, "nothing here wakes the machine")),
-        _ => return Err(errno!(INVAL, "no such clock, or one of processor time")),
+    let base = match ProcessorClock::named(task, clock.0, Use::Other) {
+        Some(clock) => Base::Processor(clock?),
+        None => Base::Passing(passing(clock)?),
     };
     let notify = if event.0 == GuestAddr::default() { None } else { Some(notify(task, event.0)?) };
     let process = Arc::clone(task.process());
-    let new = process.timers().create(&process, clock, notify)?;
+    let new = process.timers().create(&process, base, notify)?;
     put::<P, 4>(id.0, &new).inspect_err(|_| {
         // It is there, and nobody knows its id.
         let _ = process.timers().delete(&process, new);
@@ -123,18 +129,26 @@ fn id(id: Int) -> u32 {
 
 pub(crate) fn timer_settime<P: Cpu>(task: &mut Task<P>, timer: Int, flags: Flags, new: Ptr, old: Ptr) -> Result<()> {
     let process = task.process();
-    let clock = process.timers().get(id(timer)).map(|(clock, _)| clock);
     // A bad setting comes before a bad timer.
-    let which = clock.as_ref().copied().unwrap_or(WhichClock::Monotonic);
-    let new = take_setting::<P>(new.0, flags.0 & raw::TIMER_ABSTIME != 0, which)?;
-    clock?;
+    let (first, every) = take_times::<P>(new.0)?;
+    let is_absolute = flags.0 & raw::TIMER_ABSTIME != 0;
+    let (base, _) = process.timers().get(id(timer))?;
+    let now = base.now().ok_or(errno!(SRCH, "whose clock it was has ended"))?;
+    let new = match base {
+        Base::Passing(clock) => setting::<P>((first, every), is_absolute, clock),
+        Base::Processor(_) => {
+            let at = if is_absolute { first } else { now.saturating_add(first) };
+            Setting { at: (!first.is_zero()).then_some(at), every }
+        }
+    };
     let before = process.timers().set(process, id(timer), new)?;
-    if old.0 == GuestAddr::default() { Ok(()) } else { put_setting::<P>(old.0, before) }
+    if old.0 == GuestAddr::default() { Ok(()) } else { put_setting::<P>(old.0, before, now) }
 }
 
-pub(crate) fn timer_gettime<P: Cpu>(task: &mut Task<P>, timer: Int, now: Ptr) -> Result<()> {
-    let (_, setting) = task.process().timers().get(id(timer))?;
-    put_setting::<P>(now.0, setting)
+pub(crate) fn timer_gettime<P: Cpu>(task: &mut Task<P>, timer: Int, left: Ptr) -> Result<()> {
+    let (base, setting) = task.process().timers().get(id(timer))?;
+    // Whose clock has ended uses no more.
+    put_setting::<P>(left.0, setting, base.now().unwrap_or_default())
 }
 
 pub(crate) fn timer_getoverrun<P: Cpu>(task: &mut Task<P>, timer: Int) -> Result<u64> {

@@ -260,6 +260,9 @@ impl<P: Cpu> Task<P> {
         };
         drop(tree);
 
+        if !thread && self.process.with(|state| state.limit(raw::RLIMIT_CPU)).is_some_and(|limit| limit.soft != u64::MAX) {
+            process.timers().limit_changed(&process);
+        }
         let mut child = Self::with(shared, process, mm, files, fs);
         let shares_stack = !request.has(raw::CLONE_VM) || request.has(raw::CLONE_VFORK);
         // From here on a failure undoes the child.

@@ -1,6 +1,6 @@
 //! Processor time: whose it is, and who is told.
 
-use crate::carrier::{Thread, errno, run};
+use crate::carrier::{HANDLER, Thread, errno, run};
 use linux_raw_sys::general as nr;
 use litebox_platform_hosted::Interrupter;
 use std::time::Duration;
@@ -96,5 +96,98 @@ fn clocks_are_those_of_whoever_is_named() {
         main.kill(pid, nr::SIGKILL).unwrap();
         main.wait4(-1, 0).unwrap();
         main.fails(errno::EINVAL, nr::__NR_clock_gettime, &[numbered(pid, 2) as u64, at]);
+    });
+}
+
+/// Sets one of setitimer(2)'s timers to `micros`, once.
+fn set_timer(thread: &mut Thread, which: u32, micros: u64) {
+    let new = thread.words(&[0, 0, 0, micros]);
+    thread.ok(nr::__NR_setitimer, &[which.into(), new, 0]);
+}
+
+#[test]
+fn timers_go_by_the_time_that_is_used() {
+    run(|main| {
+        main.action(nr::SIGPROF, HANDLER, 0);
+        main.action(nr::SIGVTALRM, HANDLER, 0);
+        work(100, 0);
+        set_timer(main, nr::ITIMER_VIRTUAL, 50_000);
+        set_timer(main, nr::ITIMER_PROF, 40_000);
+        work(10, 31);
+        main.until(|main| main.handled == [nr::SIGPROF]);
+        let left = main.room(32);
+        main.ok(nr::__NR_getitimer, &[nr::ITIMER_VIRTUAL.into(), left]);
+        assert_eq!([0, 8, 16, 24].map(|at| main.word(left + at)), [0, 0, 0, 40_001], "and the tick that it may be late");
+        work(0, 1000);
+        main.look();
+        assert_eq!(main.handled, [nr::SIGPROF]);
+        work(41, 0);
+        main.until(|main| main.handled == [nr::SIGPROF, nr::SIGVTALRM]);
+        main.ok(nr::__NR_getitimer, &[nr::ITIMER_VIRTUAL.into(), left]);
+        assert_eq!([16, 24].map(|at| main.word(left + at)), [0, 0]);
+        main.fails(errno::EINVAL, nr::__NR_setitimer, &[3, 0, 0]);
+    });
+}
+
+#[test]
+fn timers_can_have_clocks_of_processor_time() {
+    run(|main| {
+        main.action(nr::SIGALRM, HANDLER, 0);
+        let id = main.room(8);
+        main.ok(nr::__NR_timer_create, &[2, 0, id]);
+        let timer = main.half(id).into();
+        let new = main.words(&[0, 0, 0, 20_000_000]);
+        main.ok(nr::__NR_timer_settime, &[timer, 0, new, 0]);
+        work(5, 5);
+        let left = main.room(32);
+        main.ok(nr::__NR_timer_gettime, &[timer, left]);
+        assert_eq!([16, 24].map(|at| main.word(left + at)), [0, 10_000_000]);
+        work(0, 10);
+        main.until(|main| main.handled == [nr::SIGALRM]);
+        main.fails(errno::EINVAL, nr::__NR_timer_create, &[-8i64 as u64 - (9999 << 3), 0, id]);
+    });
+}
+
+#[test]
+fn one_can_wait_for_the_time_that_another_uses() {
+    run(|main| {
+        let pid = main.fork(|child| {
+            let times = child.words(&[0, 5_000_000]);
+            let _ = child.call(nr::__NR_nanosleep, &[times, 0]);
+            work(30, 0);
+            child.spin();
+        });
+        let until = main.words(&[0, 30_000_000]);
+        let clock = (!i32::try_from(pid).unwrap() << 3) | 2;
+        main.ok(nr::__NR_clock_nanosleep, &[clock as u64, nr::TIMER_ABSTIME.into(), until, 0]);
+        main.kill(pid, nr::SIGKILL).unwrap();
+        main.wait4(-1, 0).unwrap();
+    });
+}
+
+#[test]
+fn a_limit_of_processor_time_is_told_and_kills() {
+    run(|main| {
+        let limited = |main: &mut Thread, ignores: bool| {
+            let pid = main.fork(move |child| {
+                if ignores {
+                    child.action(nr::SIGXCPU, 1, 0);
+                }
+                let limit = child.words(&[1, 3]);
+                child.ok(nr::__NR_setrlimit, &[nr::RLIMIT_CPU.into(), limit]);
+                work(1100, 0);
+                if ignores {
+                    child.until(|child| {
+                        child.ok(nr::__NR_getrlimit, &[nr::RLIMIT_CPU.into(), limit]);
+                        child.word(limit) == 2
+                    });
+                    work(2000, 0);
+                }
+                child.spin();
+            });
+            main.wait4(pid.cast_signed(), 0).unwrap().1 & 0x7f
+        };
+        assert_eq!(limited(main, false), nr::SIGXCPU);
+        assert_eq!(limited(main, true), nr::SIGKILL);
     });
 }
