@@ -16,7 +16,8 @@ use litebox_core::time::Setting;
 /// what passes.
 pub(crate) fn look_at<P: Clock>(now: Duration, at: Duration, shown: Duration, pace: u32) -> Duration {
     let left = at.saturating_sub(shown);
-    now.saturating_add(if left.is_zero() { left } else { (left / pace.max(1)).max(P::TICK) })
+    let least = left.checked_div(pace.max(1)).unwrap_or(left);
+    now.saturating_add(if left.is_zero() { left } else { least.max(P::TICK) })
 }
 
 /// The two timers of processor time that every process has; their settings are in the time that it has used.

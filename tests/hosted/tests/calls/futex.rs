@@ -124,7 +124,7 @@ fn a_timer_rings_and_says_what_is_left() {
     assert_eq!((guest.word(old), guest.word(old + 16)), (0, 99), "a hundred seconds less a little");
     assert_eq!(guest.ok(nr::__NR_alarm, &[0]), 100);
     assert_eq!(guest.ok(nr::__NR_alarm, &[0]), 0);
-    guest.fails(errno::EINVAL, nr::__NR_setitimer, &[1, new, old]);
+    guest.fails(errno::EINVAL, nr::__NR_setitimer, &[3, new, old]);
     // Blocked, so that it stays where the test can see it.
     let (blocked, pending) = (guest.words(&[1 << (nr::SIGALRM - 1)]), guest.room(8));
     guest.ok(nr::__NR_rt_sigprocmask, &[nr::SIG_BLOCK.into(), blocked, 0, 8]);
