@@ -48,15 +48,16 @@
     )
 )]
 
+mod mount;
 mod number;
 mod request;
 mod run;
 pub mod wire;
 
+pub use mount::{Mount, MountFlags, Permissions, Source};
 pub use number::Request;
 pub use request::{
-    Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, NewTerminal, Permissions, Source, Target, Terminal,
-    TerminalSize, UserBytes, Version, Wait, WaitFlags,
+    Configure, Ended, GiveFd, HostObject, Kill, NewTerminal, Target, Terminal, TerminalSize, UserBytes, Version, Wait, WaitFlags,
 };
 pub use run::{Run, RunText, Strings, guest_path};
 
