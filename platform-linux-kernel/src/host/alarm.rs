@@ -131,9 +131,9 @@ impl Alarm {
             kernel::pr_warn_once!("no memory for a timer: those of a sandbox run when it looks\n");
             return;
         };
-        // A time past the kernel's range is for ever.
+        // A time far ahead is for ever. Half the kernel's range is left for the present, for the kernel crate's addition panics past it.
         let left = at.saturating_sub(LinuxKernel::monotonic());
-        let left = i64::try_from(left.as_nanos()).unwrap_or(i64::MAX / 2);
+        let left = i64::try_from(left.as_nanos()).unwrap_or(i64::MAX).min(i64::MAX / 2);
         armed.handle = Some(shot.start(Instant::now() + Delta::from_nanos(left)));
     }
 }
