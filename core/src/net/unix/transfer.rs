@@ -247,6 +247,8 @@ impl<P: Platform> Socket<P> {
 
     /// Moves what there is to `dst`; `None` if nothing is there yet. `before` is what was received already.
     fn look(&self, dst: &mut IoDst<'_, P>, flags: RecvFlags, before: Option<&Received<P>>) -> Option<Result<Received<P>>> {
+        // Files that are not passed on go after the lock: the last reference to a terminal's master hangs that up.
+        let mut unwanted = Vec::new();
         let _reads = self.reads.lock();
         let peek = flags.contains(RecvFlags::PEEK);
         let mut received = None::<Received<P>>;
@@ -276,6 +278,7 @@ impl<P: Platform> Socket<P> {
             let put = dst.put(bytes);
             if put == 0 && !bytes.is_empty() && self.kind() == SocketKind::Stream {
                 // Nothing arrives: it all stays, files too.
+                unwanted.extend(files);
                 received = received.or(Some(Received { count: 0, full: bytes.len(), files: Vec::new(), identity, from }));
                 break;
             }
