@@ -19,6 +19,6 @@ flags=$(echo "$command" | sed 's/^[^ ]* [^ ]*bindings_helper\.h //; s/ -o [^ ]* 
 tool=${command%% *}
 ours=$(grep -v -e '^#' -e '^$' "$params" | tr '\n' ' ')
 cd "$kernel"
-eval "$tool '$header' $ours -o '$output' $flags"
+eval "$tool '$header' --formatter none $ours -o '$output' $flags"
 # Constants which are macros with casts are declared under a name that bindgen can see.
 sed -i -E 's/pub const LITEBOX_CONST_([A-Za-z0-9_]*)/pub const \1/g' "$output"
