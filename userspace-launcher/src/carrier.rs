@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus};
 use std::convert::Infallible;
 
-/// What is done before `RUN`, as exit status of a child that failed in it. Above every errno.
+/// What failed other than the program itself, as exit status of the child. Above every errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Step {
@@ -35,10 +35,12 @@ enum Step {
     Signals,
     /// What the host writes into user memory by itself.
     Areas,
+    /// The sandbox does not have the working directory that was asked for.
+    Directory,
 }
 
 impl Step {
-    const ALL: [(Self, &str); 8] = [
+    const ALL: [(Self, &str); 9] = [
         (Self::Tie, "tie it to the launcher"),
         (Self::Session, "start a session"),
         (Self::Hide, "make it non-dumpable"),
@@ -47,6 +49,7 @@ impl Step {
         (Self::Descriptors, "close its descriptors"),
         (Self::Signals, "set its signals"),
         (Self::Areas, "unregister rseq, robust list and alternate stack"),
+        (Self::Directory, "enter its working directory"),
     ];
 }
 
@@ -57,13 +60,14 @@ pub(crate) struct Carrier {
 }
 
 impl Carrier {
-    /// Forks the child, which becomes the guest by the first of `runs` that the module takes. One thread only, so far.
-    pub(crate) fn start(sandbox: &Sandbox, runs: &[Packed]) -> Result<Self, Failure> {
+    /// Forks the child, which becomes the guest by the first of `runs` that the module takes; where none is found, `probe` tells whether
+    /// the working directory is there. One thread only, so far.
+    pub(crate) fn start(sandbox: &Sandbox, runs: &[Packed], probe: Option<&Packed>) -> Result<Self, Failure> {
         let parent = rustix::process::getpid();
         match raw::fork() {
             Ok(Some(pid)) => Ok(Self { pid }),
             Ok(None) => {
-                let Err(status) = become_guest(sandbox.fd(), parent, runs);
+                let Err(status) = become_guest(sandbox.fd(), parent, runs, probe);
                 raw::exit(status)
             }
             Err(errno) => Err(Failure::new(format!("cannot start a process: {}", describe(errno)))
@@ -85,7 +89,7 @@ impl Carrier {
 }
 
 /// In the child: cleans up, then runs. Gives an exit status, for it comes back on failure only.
-fn become_guest(device: BorrowedFd<'_>, parent: Pid, runs: &[Packed]) -> Result<Infallible, u8> {
+fn become_guest(device: BorrowedFd<'_>, parent: Pid, runs: &[Packed], probe: Option<&Packed>) -> Result<Infallible, u8> {
     clean(device, parent).map_err(|step| step as u8)?;
     // As execvp(3): look on where there is nothing, but remember a program that may not be executed.
     let mut worst = Errno::NOENT;
@@ -98,6 +102,10 @@ fn become_guest(device: BorrowedFd<'_>, parent: Pid, runs: &[Packed]) -> Result<
                 break;
             }
         }
+    }
+    let probed = probe.filter(|_| worst == Errno::NOENT).map(|probe| raw::ioctl(device, Request::Run, &mut probe.request()));
+    if let Some(Err(Errno::NOENT | Errno::NOTDIR)) = probed {
+        return Err(Step::Directory as u8);
     }
     Err(u8::try_from(worst.raw_os_error()).unwrap_or(u8::MAX))
 }
@@ -139,24 +147,22 @@ pub(crate) fn not_started(plan: &Plan, child: Option<WaitStatus>) -> Failure {
             Step::Limits => failure
                 .why("the sandbox is one mapping of 128 TiB, and the hard limit on address space is lower")
                 .cure("ulimit -Hv must say unlimited; see /etc/security/limits.conf, LimitAS= of systemd"),
+            Step::Directory => {
+                let (Cwd::Asked(dir) | Cwd::Inherited(dir)) = &plan.cwd;
+                Failure::new(format!("cannot run {name} in {}: no such directory in the sandbox", dir.display()))
+                    .cure("--dir makes it, --bind shows one; or another --chdir")
+            }
             Step::Tie | Step::Session | Step::Hide | Step::Privileges => failure,
             Step::Descriptors | Step::Signals | Step::Areas => failure.cure("a kernel of 5.11 or later"),
         };
     }
     let errno = Errno::from_raw_os_error(status);
     let failure = Failure::new(format!("cannot run {name}: {}", describe(errno)));
-    let inside = match &plan.cwd {
-        Cwd::Asked(dir) => {
-            format!("neither may be missing in the sandbox: the program, its interpreter, --chdir {}", dir.display())
-        }
-        Cwd::Inherited(_) => {
-            "it, or the interpreter it names, is not there in the sandbox; --trace shows where it was sought".into()
-        }
-    };
     match errno {
-        Errno::NOENT | Errno::NOTDIR => {
-            failure.why(inside).cure("an absolute path, or --ro-bind SRC DST").status(Status::NOT_FOUND)
-        }
+        Errno::NOENT | Errno::NOTDIR => failure
+            .why("it, or the interpreter it names, is not there in the sandbox; --trace shows where it was sought")
+            .cure("an absolute path, or --ro-bind SRC DST")
+            .status(Status::NOT_FOUND),
         Errno::ACCESS => failure
             .why("it is no regular file with execute permission, or a directory above it cannot be searched")
             .cure("chmod +x, or run its interpreter with it as argument")
@@ -263,6 +269,7 @@ mod tests {
             (8, Status::NOT_EXECUTABLE, "litebox-launch: cannot run prog: exec format error\n"),
             (12, Status::SETUP, "litebox-launch: cannot run prog: cannot allocate memory\n"),
             (204, Status::SETUP, "failed to lift the limit on its address space\n"),
+            (208, Status::SETUP, "litebox-launch: cannot run prog in /: no such directory in the sandbox\n"),
         ] {
             let failure = ended(status);
             assert_eq!(failure.exit_status(), exit, "{status}");

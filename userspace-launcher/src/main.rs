@@ -61,11 +61,12 @@ fn launch(plan: &Plan) -> Result<Status, Failure> {
         }
     }
     let runs = pack::candidates(plan, sandbox.object())?;
+    let probe = pack::probe(plan, sandbox.object());
 
     // From here on signals wait for `pass_on`; the carrier has its own mask.
     let signals = raw::ForwardedSignals::block(wanted.is_some());
     let raw = wanted.map(Wanted::enter);
-    let carrier = Carrier::start(&sandbox, &runs)?;
+    let carrier = Carrier::start(&sandbox, &runs, probe.as_ref())?;
     let sandbox = Arc::new(sandbox);
     let shows = raw.as_ref().map(|_raw| {
         let (types, shows) = (Arc::clone(&sandbox), Arc::clone(&sandbox));

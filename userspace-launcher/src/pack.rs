@@ -1,6 +1,6 @@
 //! The strings of `RUN`, packed as the module wants them: one buffer for each place where the program may be.
 
-use crate::cli::Plan;
+use crate::cli::{Cwd, Plan};
 use crate::report::{Failure, Status};
 use litebox_ioctl_abi::{Bad, HostObject, Run, wire};
 use std::ffi::{OsStr, OsString};
@@ -93,6 +93,13 @@ pub(crate) fn candidates(plan: &Plan, device: HostObject) -> Result<Vec<Packed>,
     Ok(packed)
 }
 
+/// What tells a working directory that is not there from a program that is not: the root directory as program, which is found and refused.
+/// Only for a directory that was asked for, since nothing else is tried then.
+pub(crate) fn probe(plan: &Plan, device: HostObject) -> Option<Packed> {
+    let Cwd::Asked(dir) = &plan.cwd else { return None };
+    Packed::new(device, Path::new("/"), dir, &plan.program, &[], plan.user).ok()
+}
+
 /// Where a program of this name may be.
 fn places(name: &OsStr, search: Option<&OsStr>) -> Vec<PathBuf> {
     if name.as_bytes().contains(&b'/') {
@@ -106,7 +113,6 @@ fn places(name: &OsStr, search: Option<&OsStr>) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Cwd;
 
     fn os(strings: &[&str]) -> Vec<OsString> {
         strings.iter().map(OsString::from).collect()
@@ -171,6 +177,7 @@ mod tests {
             environment: vec![("PATH".into(), "/a:/b".into())],
         };
         assert_eq!(candidates(&plan, HostObject(3)).unwrap().len(), 4);
+        assert!(probe(&plan, HostObject(3)).is_none());
         assert!(candidates(&Plan { program: os(&[""]), ..plan }, HostObject(3)).is_err());
     }
 }
