@@ -121,8 +121,8 @@ fn a_timer_rings_and_says_what_is_left() {
     guest.ok(nr::__NR_setitimer, &[0, new, old]);
     assert_eq!(guest.peek(old, 32), [0; 32]);
     guest.ok(nr::__NR_getitimer, &[0, old]);
-    assert_eq!((guest.word(old), guest.word(old + 16)), (0, 99), "a hundred seconds less a little");
-    assert_eq!(guest.ok(nr::__NR_alarm, &[0]), 100);
+    assert!(guest.word(old) == 0 && (90..100).contains(&guest.word(old + 16)), "a hundred seconds less a little");
+    assert!((90..=100).contains(&guest.ok(nr::__NR_alarm, &[0])));
     assert_eq!(guest.ok(nr::__NR_alarm, &[0]), 0);
     guest.fails(errno::EINVAL, nr::__NR_setitimer, &[3, new, old]);
     // Blocked, so that it stays where the test can see it.
