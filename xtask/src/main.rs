@@ -3,7 +3,9 @@
 mod bench;
 mod conform;
 mod cpio;
+mod fuzz;
 mod paths;
+mod ratchet;
 mod run;
 mod setup;
 mod specification;
@@ -21,6 +23,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::conform::ConformArgs;
+use crate::fuzz::FuzzArgs;
 use crate::run::RunArgs;
 use crate::test::TestArgs;
 use crate::windows::WindowsCommand;
@@ -54,9 +57,14 @@ enum Command {
     Bench {
         /// A program of tests/bench/
         group: Option<String>,
+        /// In gVisor's runsc, too, if it runs there
+        #[arg(long)]
+        peers: bool,
     },
     /// Run a folder of test programs (kselftest, LTP, libc-test), each natively and in a sandbox, and tell what differs
     Conform(ConformArgs),
+    /// Fuzz what parses hostile bytes, on this machine
+    Fuzz(FuzzArgs),
     /// The Windows driver, on Linux
     #[command(subcommand)]
     Windows(WindowsCommand),
@@ -68,6 +76,12 @@ enum Command {
     Codegen,
     /// Check the house rules that no compiler checks
     Tidy,
+    /// Compare figures that may only fall, of the sources and the linked module, with those that are committed
+    Ratchet {
+        /// Write them down, here and in the README
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -87,12 +101,14 @@ fn dispatch(command: Command) -> Result<i32> {
         Command::Test(args) => test::run(&args),
         Command::Build { debug_kernel } => upkeep::build(debug_kernel),
         Command::Shell(args) => run::run(&RunArgs { shell: true, ..args }),
-        Command::Bench { group } => bench::run(group.as_deref()),
+        Command::Bench { group, peers } => bench::run(group.as_deref(), peers),
         Command::Conform(args) => conform::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Windows(command) => windows::run(&command),
         Command::Clean => upkeep::clean(),
         Command::Doctor => upkeep::doctor(),
         Command::Codegen => upkeep::codegen(),
         Command::Tidy => tidy::run(),
+        Command::Ratchet { write } => ratchet::run(write),
     }
 }

@@ -73,14 +73,8 @@ pub(crate) fn doctor() -> Result<i32> {
         Ok(mirrors) => say(true, &format!("Debian mirror {}", mirrors.main), ""),
         Err(error) => say(false, "Debian mirror", &error.to_string()),
     }
-    for (tool, cure) in [
-        ("nextest", "cargo install --locked cargo-nextest   (cargo test serves, too)"),
-        ("clippy", "rustup component add clippy"),
-        ("fmt", "rustup component add rustfmt"),
-    ] {
-        let mut version = Command::new("cargo");
-        version.args([tool, "--version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        say(version.status().is_ok_and(|status| status.success()), &format!("cargo {tool}"), cure);
+    for (tool, cure) in [("clippy", "rustup component add clippy"), ("fmt", "rustup component add rustfmt")] {
+        say(cargo_has(tool), &format!("cargo {tool}"), cure);
     }
     let free = free_gib();
     say(
@@ -97,7 +91,22 @@ pub(crate) fn doctor() -> Result<i32> {
         (true, None) => "not tried yet",
     };
     println!("        KVM: {kvm}");
+    for (here, what, cure) in [
+        (cargo_has("nextest"), "cargo nextest, which runs tests faster than cargo test", "cargo install --locked cargo-nextest"),
+        (setup::which("c++").is_some(), "a compiler of C++, for cargo xtask fuzz", "apt-get install --no-install-recommends g++"),
+    ] {
+        if !here {
+            println!("        not here, and not needed: {what}\n          try: {cure}");
+        }
+    }
     Ok(i32::from(!sound))
+}
+
+/// Whether cargo has a subcommand.
+fn cargo_has(tool: &str) -> bool {
+    let mut version = Command::new("cargo");
+    version.args([tool, "--version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    version.status().is_ok_and(|status| status.success())
 }
 
 /// Free space where the cache is, or will be.

@@ -17,6 +17,7 @@ mod key;
 mod log;
 mod mirror;
 mod module;
+mod peers;
 mod programs;
 mod tree;
 pub(crate) mod wine;
@@ -52,6 +53,8 @@ pub(crate) struct Artefacts {
     pub(crate) initramfs: PathBuf,
     /// The guest's root.
     pub(crate) guest_root: PathBuf,
+    /// litebox.ko, unless natively alone is enough.
+    pub(crate) module: Option<PathBuf>,
     /// The steps' results, which nobody replaces while these are held: until the VM has opened its files.
     #[expect(dead_code, reason = "held for the locks in it")]
     held: [Built; 3],
@@ -114,6 +117,7 @@ impl Setup {
                 ("initramfs-debug", kernel, Some(module))
             }
         };
+        let linked = module.as_ref().map(|module| module.path.join("litebox.ko"));
         let sandbox = match module {
             None => None,
             Some(module) => {
@@ -127,8 +131,19 @@ impl Setup {
             tree,
             initramfs: initramfs.path.join("initramfs.cpio"),
             guest_root: guest_root.path.join("root.erofs"),
+            module: linked,
             held: [boot_files, guest_root, initramfs],
         })
+    }
+
+    /// Makes the folder with sandboxes of others, for comparison.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub(crate) fn peers(&self) -> Result<PathBuf> {
+        host::packages(self)?;
+        let tree = tree::step(self)?;
+        Ok(peers::step(self, &tree)?.path)
     }
 
     /// The directory for what outlives a step: incremental builds, logs.

@@ -144,13 +144,19 @@ impl Tree {
         InTree::new(&self.root())
     }
 
-    /// The tree's QEMU, run on this machine by the tree's own loader and libraries: it sees this machine's files, and needs no root.
+    /// A program of the tree's, run on this machine by the tree's own loader and libraries: it sees this machine's files, and needs no root.
+    pub(crate) fn program(&self, name: &str) -> Command {
+        let root = self.root();
+        let mut command = Command::new(root.join("usr/lib64/ld-linux-x86-64.so.2"));
+        command.arg("--library-path").arg(root.join("usr/lib/x86_64-linux-gnu")).arg(root.join("usr/bin").join(name));
+        command
+    }
+
+    /// The tree's QEMU.
     pub(crate) fn qemu(&self) -> Command {
         let root = self.root();
         let libraries = root.join("usr/lib/x86_64-linux-gnu");
-        let mut command = Command::new(root.join("usr/lib64/ld-linux-x86-64.so.2"));
-        command.arg("--library-path").arg(&libraries);
-        command.arg(root.join("usr/bin/qemu-system-x86_64"));
+        let mut command = self.program("qemu-system-x86_64");
         command.arg("-L").arg(root.join("usr/share/qemu")).arg("-L").arg(root.join("usr/share/seabios"));
         command.env("QEMU_MODULE_DIR", libraries.join("qemu"));
         command

@@ -9,7 +9,7 @@ use crate::{paths, setup, tidy};
 /// Words of a command line that are shown when it fails.
 const SHOWN_WORDS: usize = 6;
 /// Folders whose Rust files belong to no crate of the workspace.
-const OUTSIDE: &[&str] = &["platform-linux-kernel", "vdso/src", "tests/vm/programs", "tests/bench"];
+const OUTSIDE: &[&str] = &["platform-linux-kernel", "vdso/src", "tests/vm/programs", "tests/bench", "fuzz"];
 
 /// Checks the sources.
 pub(super) fn sources(report: &mut Report) {

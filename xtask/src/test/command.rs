@@ -1,13 +1,14 @@
 //! `cargo xtask run` itself: streams, statuses, time-outs, shared folders, and that a broken kernel is never a success.
 //!
-//! Each test starts this very program, as a person would, without a sandbox: what a sandbox does is the cases' business.
+//! Each test starts this very program, as a person would, most without a sandbox: what a sandbox does is the cases' business.
 
 use std::env;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -28,7 +29,11 @@ const TESTS: &[Test] = &[
     ("command/crash-is-a-failure", || status(&[], &["sh", "-c", "echo c > /proc/sysrq-trigger"], 125, "Kernel panic")),
     ("command/warning-is-a-failure", || status(&[], &["sh", "-c", "echo WARNING: made up > /dev/kmsg"], 125, "made up")),
     ("command/shared-folder", shared_folder),
+    ("command/first-output-in-time", first_output),
 ];
+
+/// With everything made, the first output comes after at most this, under an emulator on a machine that does nothing else.
+const FIRST_OUTPUT: Duration = Duration::from_secs(15);
 
 /// Bytes for [`binary_pipe`]: more than any buffer on the way holds.
 const MANY: usize = 1_000_000;
@@ -55,6 +60,36 @@ fn command(options: &[&str], program: &[&str], stdin: Vec<u8>) -> Result<Output>
     let output = child.wait_with_output()?;
     writer.join().ok().context("the thread that writes has died")?;
     Ok(output)
+}
+
+/// A sandbox passes bytes through, and begins to in time. On a machine that is busy with something else time says nothing.
+fn first_output() -> Result<()> {
+    let is_busy = busy()?;
+    let mut command = Command::new(env::current_exe()?);
+    command.args(["run", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let begun = Instant::now();
+    let mut child = command.spawn()?;
+    let bytes: Vec<u8> = (0..=u8::MAX).rev().cycle().take(MANY).collect();
+    let mut pipe = child.stdin.take().context("a piped child has an input")?;
+    let sent = bytes.clone();
+    let writer = thread::spawn(move || pipe.write_all(&sent));
+    let mut output = child.stdout.take().context("a piped child has an output")?;
+    let mut received = vec![0];
+    output.read_exact(&mut received).context("nothing came out")?;
+    let waited = begun.elapsed();
+    output.read_to_end(&mut received)?;
+    writer.join().ok().context("the thread that writes has died")??;
+    ensure!(child.wait()?.success() && received == bytes, "{} bytes came back, or other ones", received.len());
+    println!("# first output after {:.1} s{}", waited.as_secs_f64(), if is_busy { ", on a busy machine" } else { "" });
+    ensure!(is_busy || waited <= FIRST_OUTPUT, "first output after {:.1} s", waited.as_secs_f64());
+    Ok(())
+}
+
+/// Whether as many programs want to run as there are processors.
+fn busy() -> Result<bool> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    let load: f64 = text.split(' ').next().unwrap_or_default().parse().context("/proc/loadavg is not as it was")?;
+    Ok(load >= thread::available_parallelism()?.get() as f64)
 }
 
 /// Runs a program and compares the status; standard error must contain `words`.

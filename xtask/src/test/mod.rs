@@ -1,10 +1,13 @@
 //! `cargo xtask test`: checks of the sources, tests on this machine, and suites in the VM.
 
+mod boot;
 pub(crate) mod cases;
 mod checks;
 mod command;
 mod conform;
 mod hostile;
+mod launcher;
+mod ratchet;
 mod report;
 mod shared;
 mod vm;
@@ -47,10 +50,13 @@ pub(crate) fn run(args: &TestArgs) -> Result<i32> {
         let cases = cases::load(filter)?;
         let mut shared = Shared::new(kernel);
         vm::run(&mut report, &mut shared, &cases);
+        launcher::run(&mut report, &mut shared, filter);
         hostile::run(&mut report, &mut shared, filter);
         shared.close(&mut report);
     }
     if !args.quick && !args.debug_kernel {
+        ratchet::run(&mut report, filter);
+        boot::run(&mut report, filter);
         command::run(&mut report, filter);
         conform::run(&mut report, filter);
     }

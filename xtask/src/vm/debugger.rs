@@ -21,6 +21,10 @@ const TRIES_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(crate) struct Debugger(PathBuf);
 
+/// A VM that stands still. A debugger that goes without a word leaves it so; another one lets it go on.
+#[derive(Debug)]
+pub(crate) struct Stopped(#[expect(dead_code, reason = "its being open is what it is for")] UnixStream);
+
 impl Debugger {
     pub(super) fn at(socket: PathBuf) -> Self {
         Self(socket)
@@ -48,6 +52,23 @@ impl Debugger {
         Ok(())
     }
 
+    /// Stops the VM, for as long as the result lives.
+    ///
+    /// # Errors
+    /// A VM without a debugger.
+    pub(crate) fn stop(&self) -> Result<Stopped> {
+        let mut stream = self.connect()?;
+        stream.write_all(&framed("?"))?;
+        receive(&mut stream)?;
+        Ok(Stopped(stream))
+    }
+
+    fn connect(&self) -> Result<UnixStream> {
+        let stream = UnixStream::connect(&self.0).with_context(|| format!("cannot connect to {}", self.0.display()))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
+    }
+
     /// Asks until the answer is no error.
     fn ask(&self, packet: &str) -> Result<String> {
         let end = Instant::now() + TRIES_LIMIT;
@@ -63,8 +84,7 @@ impl Debugger {
 
     /// One connection: the packet, its answer, "go on".
     fn ask_once(&self, packet: &str) -> Result<String> {
-        let mut stream = UnixStream::connect(&self.0).with_context(|| format!("cannot connect to {}", self.0.display()))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut stream = self.connect()?;
         stream.write_all(&framed(packet))?;
         let answer = receive(&mut stream)?;
         stream.write_all(b"+")?;

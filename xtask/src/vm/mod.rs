@@ -27,7 +27,7 @@ use crate::{paths, tested};
 const TICK: Duration = Duration::from_millis(100);
 /// From power-on until the VM is prepared; an emulated one takes some seconds on an idle machine.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
-/// The VM sends a sign of life each second; after so long without one it hangs.
+/// See [`Config::silence`].
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 /// The VM kills a job that is out of time; so much later it has failed to.
 const KILL_LIMIT: Duration = Duration::from_secs(30);
@@ -62,6 +62,8 @@ pub(crate) struct Config {
     /// Emulated, with a clock that advances by a nanosecond with each instruction: what is measured is how many are executed, and is
     /// the same each time. For one processor.
     pub(crate) counted: bool,
+    /// The VM sends a sign of life each second; once it is prepared, after so long without one it hangs.
+    pub(crate) silence: Duration,
 }
 
 impl Config {
@@ -88,6 +90,7 @@ impl Default for Config {
             emulated_cpu: None,
             debugger: false,
             counted: false,
+            silence: SILENCE_LIMIT,
         }
     }
 }
@@ -124,6 +127,7 @@ pub(crate) struct Vm {
     directory: PathBuf,
     has_debugger: bool,
     patience: u32,
+    silence: Duration,
     last_sign: Instant,
 }
 
@@ -154,6 +158,7 @@ impl Vm {
             directory,
             has_debugger: config.debugger,
             patience: if config.debug_kernel { DEBUG_PATIENCE } else { 1 },
+            silence: SILENCE_LIMIT,
             last_sign,
         };
         vm.input.send(&ToVm::Setup(Preparation { module: config.module, share: config.share.is_some() }))?;
@@ -171,6 +176,7 @@ impl Vm {
             }
         };
         let release = prepared.map_err(|error| vm.console.explain(error))?;
+        vm.silence = config.silence;
         if !config.debug_kernel {
             tested::note(&release);
         }
@@ -269,7 +275,7 @@ impl Vm {
             if let Some(status) = self.qemu.try_wait()? {
                 bail!("the VM has stopped (QEMU: {status})");
             }
-            let limit = SILENCE_LIMIT * self.patience;
+            let limit = self.silence * self.patience;
             if self.last_sign.elapsed() > limit {
                 bail!("the VM hangs: no sign of life for {} s", limit.as_secs());
             }

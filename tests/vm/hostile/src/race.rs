@@ -13,12 +13,17 @@ use zerocopy::{FromZeros, IntoBytes};
 use crate::check::{self, Check, Numbers, Outcome, ensure, equal};
 use crate::device::fire_and_forget;
 use crate::host::settle;
-use crate::sandbox::{Guest, Packed, Sandbox, clean, name, null, reap, signalled};
+use crate::sandbox::{Guest, Packed, Sandbox, clean, exited, name, null, reap, signalled, start};
 use crate::sys::{self, Errno, PAGE, Pages};
 
 /// All of them.
 const CHECKS: &[Check] = &[
-    ("one of many CONFIGUREs", configures),
+    ("one of many CONFIGUREs", || one_of_many(Sandbox::open, Request::Configure, wire::Configure::new_zeroed().as_bytes())),
+    ("one of many TERMINALs", || {
+        let terminal = wire::Terminal { descriptors: 7, rows: 24, ..wire::Terminal::new_zeroed() };
+        one_of_many(|| Sandbox::described().map_err(|_| libc::EIO), Request::Terminal, terminal.as_bytes())
+    }),
+    ("what describes a sandbox, during RUN", describing_runs),
     ("a structure that changes", changing_structure),
     ("strings that change", changing_strings),
     ("memory that goes", going_memory),
@@ -34,17 +39,17 @@ pub(crate) fn run() -> Outcome {
     check::run("race", CHECKS)
 }
 
-/// Of several threads that configure one sandbox, one does.
-fn configures() -> Outcome {
+/// Of several threads that make a request which may be made once, one does.
+fn one_of_many(make: impl Fn() -> Result<Sandbox, Errno>, request: Request, bytes: &[u8]) -> Outcome {
     const THREADS: usize = 4;
     for round in 0..200 {
-        let sandbox = Sandbox::open().map_err(name)?;
+        let sandbox = make().map_err(name)?;
         let (barrier, taken, odd) = (Barrier::new(THREADS), AtomicU32::new(0), AtomicI32::new(0));
         thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
                     barrier.wait();
-                    match sandbox.ask(Request::Configure, wire::Configure::new_zeroed().as_bytes()) {
+                    match sandbox.ask(request, bytes) {
                         Ok(()) => drop(taken.fetch_add(1, Ordering::Relaxed)),
                         Err(libc::EBUSY) => {}
                         Err(errno) => odd.store(errno, Ordering::Relaxed),
@@ -53,7 +58,42 @@ fn configures() -> Outcome {
             }
         });
         equal(format!("round {round}, an errno but EBUSY"), odd.into_inner(), 0)?;
-        equal(format!("round {round}, CONFIGUREs that did"), taken.into_inner(), 1)?;
+        equal(format!("round {round}, how many did"), taken.into_inner(), 1)?;
+    }
+    Ok(())
+}
+
+/// While a child becomes the guest, another thread goes on describing the sandbox: it is let, until it is too late.
+fn describing_runs() -> Outcome {
+    let (packed, null, path) = (Packed::this_program(&["guest", "exit", "6"]), null(), "/late");
+    let mount = wire::Mount { kind: 6, path: path.as_ptr().addr() as u64, path_len: 5, ..wire::Mount::new_zeroed() };
+    let size = wire::Terminal { rows: 1, ..wire::Terminal::new_zeroed() };
+    for round in 0..60 {
+        let (sandbox, errno) = (Sandbox::described()?, Pages::new(1));
+        let (over, odd) = (AtomicBool::new(false), AtomicI32::new(0));
+        let ended = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let answers = [
+                        sandbox.give(null.as_raw_fd(), 7),
+                        sandbox.ask(Request::Mount, mount.as_bytes()),
+                        sandbox.ask(Request::Configure, wire::Configure::new_zeroed().as_bytes()),
+                        sandbox.ask(Request::Terminal, size.as_bytes()),
+                    ];
+                    for answer in answers {
+                        match answer {
+                            Ok(()) | Err(libc::EBUSY | libc::ENXIO | libc::EEXIST) => {}
+                            Err(errno) => odd.store(errno, Ordering::Relaxed),
+                        }
+                    }
+                }
+            });
+            let ended = start(&sandbox, &packed, &errno).and_then(reap).and_then(|()| sandbox.wait());
+            over.store(true, Ordering::Relaxed);
+            ended
+        })?;
+        equal(format!("round {round}, an odd answer"), odd.into_inner(), 0)?;
+        equal(format!("round {round}, its end"), ended, exited(6))?;
     }
     Ok(())
 }
@@ -174,7 +214,7 @@ fn two_runs() -> Outcome {
         let mut answers = [shared.number(1), shared.number(2)];
         answers.sort_unstable();
         equal(format!("round {round}"), answers, [0, libc::EBUSY])?;
-        equal("its end", sandbox.wait()?, crate::sandbox::exited(5))?;
+        equal("its end", sandbox.wait()?, exited(5))?;
     }
     Ok(())
 }

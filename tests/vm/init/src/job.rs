@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use litebox_vm_init::{Ending, FILES_DIR, GUEST_ROOT, Job, Place, ToHost, WindowSize};
 use rustix::fs::Mode;
-use rustix::mount::{MountFlags, mount, mount_bind_recursive};
+use rustix::mount::{MountFlags, mount, mount_bind_recursive, mount_move};
 use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -176,7 +176,10 @@ fn enter_guest_root() -> io::Result<()> {
     }
     rustix::process::chdir(c"/layers/root")?;
     mount(c"tmpfs", c"tmp", c"tmpfs", MountFlags::NOSUID, c"mode=1777")?;
+    // A root that is the namespace's own, not only this process's: in a chroot(2) nobody makes user namespaces.
+    mount_move(c".", c"/")?;
     rustix::process::chroot(c".")?;
+    rustix::process::chdir(c"/")?;
     Ok(())
 }
 
