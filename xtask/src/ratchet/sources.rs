@@ -13,6 +13,7 @@ const CRATES: &[&str] = &[
     "core/locks/src",
     "shim-linux/src",
     "ioctl-abi/src",
+    "trap-hw/src",
     "vdso/src",
     "platform-linux-kernel/src",
     "platform-windows-driver/src",
