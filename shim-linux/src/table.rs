@@ -11,9 +11,9 @@
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
-    attributes, dirs, event, fcntl, files, foreign, futex, futex2, handle, ids, ioctl, limits, map, membarrier, message, mount,
-    mq, msg, names, pipe, poll, prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task, terminal, time,
-    timer, transfer, xattr,
+    attributes, dirs, event, fcntl, files, foreign, futex, futex2, handle, ids, ioctl, limits, lock, map, membarrier, message,
+    mount, mq, msg, names, pipe, poll, prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task, terminal,
+    time, timer, transfer, xattr,
 };
 use crate::calls::{exec, kill, pidfd, process, ptrace, seccomp, usage, wait};
 use crate::signal::Cpu;
@@ -137,8 +137,8 @@ syscalls! {
       6 lstat (path: Path, buf: Ptr) = Full [stat::lstat, No];
       7 poll (fds: Ptr, nfds: Count, timeout: Int) = Full [poll::poll, Block];
       8 lseek (fd: Fd, offset: Offset, whence: Int) = Full [files::lseek, No];
-      9 mmap (addr: Ptr, length: Len, prot: Word, flags: Word, fd: Fd, offset: Word) = Partial [map::mmap, No, "MAP_LOCKED, MAP_HUGETLB and unknown flags are accepted without effect"];
-     10 mprotect (addr: Ptr, len: Len, prot: Word) = Partial [map::mprotect, No, "PROT_GROWSDOWN and PROT_GROWSUP are EINVAL"];
+      9 mmap (addr: Ptr, length: Len, prot: Word, flags: Word, fd: Fd, offset: Word) = Partial [map::mmap, No, "no huge pages are reserved: MAP_HUGETLB is ENOMEM"];
+     10 mprotect (addr: Ptr, len: Len, prot: Word) = Full [map::mprotect, No];
      11 munmap (addr: Ptr, length: Len) = Full [map::munmap, No];
      12 brk (addr: Ptr) = Full [map::brk, No];
      13 rt_sigaction (sig: Sig, act: Ptr, oldact: Ptr, size: Len) = Full [signals::rt_sigaction, No];
@@ -153,7 +153,7 @@ syscalls! {
      22 pipe (fds: Ptr) = Full [pipe::pipe, No];
      23 select (nfds: Int, r: Ptr, w: Ptr, e: Ptr, timeout: Ptr) = Full [poll::select, NoHandler];
      24 sched_yield () = Partial [sched::sched_yield, No, "returns at once"];
-     25 mremap (old: Ptr, old_size: Len, new_size: Len, flags: Word, new: Ptr) = Partial [map::mremap, No, "MREMAP_DONTUNMAP is EINVAL"];
+     25 mremap (old: Ptr, old_size: Len, new_size: Len, flags: Word, new: Ptr) = Full [map::mremap, No];
      26 msync (addr: Ptr, length: Len, flags: Int) = Full [transfer::msync, No];
      27 mincore (addr: Ptr, length: Len, vec: Ptr) = Full [map::mincore, No];
      28 madvise (addr: Ptr, length: Len, advice: Int) = Partial [map::madvise, No, "advice about huge pages, merging and dumping is accepted without effect; MADV_REMOVE is EINVAL"];
@@ -277,10 +277,10 @@ syscalls! {
     146 sched_get_priority_max (policy: Int) = Full [sched::sched_get_priority_max, No];
     147 sched_get_priority_min (policy: Int) = Full [sched::sched_get_priority_min, No];
     148 sched_rr_get_interval (pid: Pid, time: Ptr) = Full [sched::sched_rr_get_interval, No];
-    149 mlock (addr: Ptr, len: Len) = Partial [map::mlock, No, "accepted without effect: pages are never swapped out"];
-    150 munlock (addr: Ptr, len: Len) = Partial [map::munlock, No, "accepted without effect: pages are never swapped out"];
-    151 mlockall (flags: Flags) = Partial [map::mlockall, No, "accepted without effect: pages are never swapped out"];
-    152 munlockall () = Partial [map::munlockall, No, "accepted without effect: pages are never swapped out"];
+    149 mlock (addr: Ptr, len: Len) = Full [lock::mlock, No];
+    150 munlock (addr: Ptr, len: Len) = Full [lock::munlock, No];
+    151 mlockall (flags: Flags) = Full [lock::mlockall, No];
+    152 munlockall () = Full [lock::munlockall, No];
     153 vhangup () = Full [terminal::vhangup, No];
     154 modify_ldt () = None [NOSYS, "16-bit and call-gate segments are not offered"];
     155 pivot_root (new_root: Path, put_old: Path) = Full [mount::pivot_root, No];
@@ -344,7 +344,7 @@ syscalls! {
     213 epoll_create (size: Int) = Full [event::epoll_create, No];
     214 epoll_ctl_old () = None [NOSYS, "Linux has it no more"];
     215 epoll_wait_old () = None [NOSYS, "Linux has it no more"];
-    216 remap_file_pages () = None [NOSYS, "not supported yet"];
+    216 remap_file_pages (addr: Ptr, size: Len, prot: Word, offset: Word, flags: Word) = Full [map::remap_file_pages, No];
     217 getdents64 (fd: Fd, dirents: Ptr, count: Count) = Full [dirs::getdents64, No];
     218 set_tid_address (tid: Ptr) = Full [task::set_tid_address, No];
     219 restart_syscall () = None [NOSYS, "not supported yet"];
@@ -453,7 +453,7 @@ syscalls! {
     322 execveat (dir: DirFd, path: Path, argv: Ptr, envp: Ptr, flags: Flags) = Partial [exec::execveat, No, "set-user-ID and set-group-ID bits have no effect"];
     323 userfaultfd () = None [NOSYS, "not supported yet"];
     324 membarrier (command: Int, flags: Flags, cpu: Int) = Full [membarrier::membarrier, No];
-    325 mlock2 (addr: Ptr, len: Len, flags: Flags) = Partial [map::mlock2, No, "accepted without effect: pages are never swapped out"];
+    325 mlock2 (addr: Ptr, len: Len, flags: Flags) = Full [lock::mlock2, No];
     326 copy_file_range (input: Fd, input_offset: Ptr, out: Fd, out_offset: Ptr, count: Len, flags: Flags) = Partial [transfer::copy_file_range, No, "copies between file systems of different types too"];
     327 preadv2 (fd: Fd, iov: Ptr, iovcnt: Len, low: Offset, high: Word, flags: Flags) = Partial [transfer::preadv2, IfAsked, "RWF_NOWAIT and later flags are EOPNOTSUPP"];
     328 pwritev2 (fd: Fd, iov: Ptr, iovcnt: Len, low: Offset, high: Word, flags: Flags) = Partial [transfer::pwritev2, IfAsked, "RWF_NOWAIT, RWF_APPEND and later flags are EOPNOTSUPP"];
@@ -502,7 +502,7 @@ syscalls! {
     459 lsm_get_self_attr () = None [NOSYS, "not supported yet"];
     460 lsm_set_self_attr () = None [NOSYS, "not supported yet"];
     461 lsm_list_modules () = None [NOSYS, "not supported yet"];
-    462 mseal () = None [NOSYS, "not supported yet"];
+    462 mseal (addr: Ptr, len: Len, flags: Word) = Full [lock::mseal, No];
     463 setxattrat () = None [NOSYS, "not supported yet"];
     464 getxattrat () = None [NOSYS, "not supported yet"];
     465 listxattrat () = None [NOSYS, "not supported yet"];

@@ -1,4 +1,4 @@
-//! Changing what is mapped: mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2), mincore(2).
+//! Changing what is mapped: mmap(2), munmap(2), mprotect(2), madvise(2), mincore(2).
 //!
 //! Each takes entries out of the page tables before it changes the trees, under the lock: a page that went away cannot be seen,
 //! and one whose rights changed faults first. Areas that go away are dropped after the lock, since one may be its file's last user.
@@ -7,7 +7,7 @@
 use super::addr::{GUEST_END, GUEST_START, GuestAddr, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot, round_up};
 use super::pages::Slot;
 use super::space::{AddressSpace, State};
-use super::vma::{Backing, MapFlags, Removed, Vma};
+use super::vma::{ANY_LOCK, Backing, MapFlags, Removed, Vma};
 use crate::errno;
 use crate::error::Result;
 use crate::platform::Platform;
@@ -20,6 +20,8 @@ const COUNT_BYTES: u64 = 1 << 20;
 pub enum Place {
     /// Wherever it fits, but preferably here, unless that is 0.
     Anywhere(GuestAddr),
+    /// Wherever it fits below 2 GiB. See mmap(2), `MAP_32BIT`.
+    Low,
     /// Here; what is there goes away.
     Fixed(GuestAddr),
     /// Here, if nothing is there.
@@ -64,22 +66,15 @@ impl<P: Platform> MapRequest<P> {
     }
 }
 
-/// Where [`AddressSpace::remap`] may put the mapping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RemapPlace {
-    /// Where it is.
-    Stay,
-    /// Where it is, or anywhere.
-    Move,
-    /// Here; what is there goes away.
-    Fixed(GuestAddr),
-}
-
 /// What a guest says about the use of its pages. See madvise(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
-    /// It does not need what is in them: private pages become what they were when mapped.
+    /// It does not need what is in them: private pages become what they were when mapped. Not for locked ones.
     DontNeed,
+    /// The same, for locked ones too.
+    DontNeedLocked,
+    /// They are to leave memory, which they do not here. Not for locked ones.
+    PageOut,
     /// As `DontNeed`, at our leisure; private zeros only.
     Free,
     /// It will read them soon.
@@ -107,7 +102,8 @@ impl<P: Platform> AddressSpace<P> {
     /// - `INVAL`: length 0, a fixed place that is no page boundary, or a stack that is not private zeros.
     /// - `NOMEM`: no room, outside of what can be mapped, too many areas, or past the quota.
     /// - `PERM`: below what can be mapped.  - `EXIST`: something is there, with [`Place::FixedNoReplace`].
-    /// - `ACCESS`: more rights than `max_prot`.  - `OVERFLOW`: past the last offset that a file can have.
+    /// - `PERM` also: what is there is sealed.  - `ACCESS`: more rights than `max_prot`.
+    /// - `OVERFLOW`: past the last offset that a file can have.
     pub fn map(&self, request: MapRequest<P>) -> Result<GuestAddr> {
         let MapRequest { place, len, prot, max_prot, flags, backing } = request;
         if len == 0 {
@@ -129,9 +125,11 @@ impl<P: Platform> AddressSpace<P> {
         let mut state = self.state.lock();
         let (range, replace) = match place {
             Place::Anywhere(hint) => (anywhere(&mut state, hint, len)?, false),
+            Place::Low => (state.vmas.low_gap(len)?, false),
             Place::Fixed(addr) => (fixed(addr, len)?, true),
             Place::FixedNoReplace(addr) => (fixed(addr, len)?, false),
         };
+        let flags = flags.union(state.locks_new);
         let area = Vma::new(range, (prot, max_prot, flags), backing, &self.quota)?;
         let removed = if replace { self.take_out(&mut state, range)? } else { Removed::new() };
         let done = state.vmas.insert(area);
@@ -149,7 +147,7 @@ impl<P: Platform> AddressSpace<P> {
     /// Unmaps `range`; that nothing is there is no error.
     ///
     /// # Errors
-    /// `NOMEM`: an area would have to be split, and cannot be.
+    /// `NOMEM`: an area would have to be split, and cannot be. `PERM`: a part is sealed.
     pub fn unmap(&self, range: PageRange) -> Result<()> {
         let mut state = self.state.lock();
         let removed = self.take_out(&mut state, range)?;
@@ -159,7 +157,13 @@ impl<P: Platform> AddressSpace<P> {
     }
 
     /// Takes everything out of `range`: areas, entries, pages.
-    fn take_out(&self, state: &mut State<P>, range: PageRange) -> Result<Removed<P>> {
+    ///
+    /// # Errors
+    /// `PERM`: a part is sealed. `NOMEM`, as [`Self::unmap`]. Nothing was taken out then.
+    pub(super) fn take_out(&self, state: &mut State<P>, range: PageRange) -> Result<Removed<P>> {
+        if state.vmas.within(range).any(Vma::is_sealed) {
+            return Err(errno!(PERM, "sealed"));
+        }
         let removed = state.vmas.remove(range, &self.quota)?;
         if !removed.is_empty() {
             self.zap(state, Some(range));
@@ -176,11 +180,16 @@ impl<P: Platform> AddressSpace<P> {
     /// # Errors
     /// What lies before the place of the error has been changed, as on Linux.
     /// - `NOMEM`: a page is not mapped, or an area cannot be split.  - `ACCESS`: more than a mapping may be given.
+    /// - `PERM`: sealed.
     pub fn protect(&self, range: PageRange, prot: Prot) -> Result<()> {
         let mut state = self.state.lock();
         let (mut end, mut done) = (range.start(), Ok(()));
         for area in state.vmas.within(range) {
             if area.range().start() > end {
+                break;
+            }
+            if area.is_sealed() {
+                done = Err(errno!(PERM, "sealed"));
                 break;
             }
             if !area.max_prot.contains(prot) {
@@ -200,108 +209,6 @@ impl<P: Platform> AddressSpace<P> {
         done
     }
 
-    /// Makes the mapping `old` one of `new_len` bytes, with its pages; returns where it is. See mremap(2).
-    ///
-    /// # Errors
-    /// - `FAULT`: `old` is not within one area.  - `NOMEM`: no room there, or past the quota.
-    /// - `INVAL`: length 0, or a new place that overlaps the old.
-    pub fn remap(&self, old: PageRange, new_len: u64, place: RemapPlace) -> Result<GuestAddr> {
-        let new_len = round_up(new_len).ok_or(errno!(INVAL, "the length overflows"))?;
-        let mut state = self.state.lock();
-        let mut removed = [Removed::new(), Removed::new(), Removed::new()];
-        let done = self.remap_locked(&mut state, old, new_len, place, &mut removed);
-        drop(state);
-        drop(removed);
-        done
-    }
-
-    fn remap_locked(
-        &self,
-        state: &mut State<P>,
-        old: PageRange,
-        new_len: u64,
-        place: RemapPlace,
-        [replaced, cut, moved]: &mut [Removed<P>; 3],
-    ) -> Result<GuestAddr> {
-        let area = state.vmas.find(old.start()).ok_or(errno!(FAULT, "nothing is mapped there"))?;
-        let area_end = area.range().end();
-        let (attributes, backing) = (area.attributes(), area.backing_at(old.start()));
-        let kept = PageRange::new(old.start(), old.bytes().min(new_len))?;
-        if let RemapPlace::Fixed(to) = place {
-            let new = PageRange::new(to, new_len).map_err(|_| errno!(INVAL, "the new place cannot be mapped"))?;
-            if new.intersect(old).is_some() {
-                return Err(errno!(INVAL, "the new place overlaps the old"));
-            }
-            if old.end() > area_end {
-                return Err(errno!(FAULT, "more than one area"));
-            }
-            *replaced = self.take_out(state, new)?;
-            self.cut(state, kept, old, cut)?;
-            return self.move_pages(state, kept, new, attributes, &backing, moved);
-        }
-        if new_len <= old.bytes() {
-            self.cut(state, kept, old, cut)?;
-            return Ok(old.start());
-        }
-        if old.end() > area_end {
-            return Err(errno!(FAULT, "more than one area"));
-        }
-        let whole = PageRange::new(old.start(), new_len);
-        let more = whole.as_ref().ok().and_then(|whole| PageRange::between(old.end(), whole.end()));
-        if let Some(more) = more.filter(|more| state.vmas.is_free(*more)) {
-            let tail = Vma::new(more, attributes, backing.advanced(old.count()), &self.quota)?;
-            state.vmas.insert(tail)?;
-            return Ok(old.start());
-        }
-        if place == RemapPlace::Stay {
-            return Err(errno!(NOMEM, "something is mapped behind it"));
-        }
-        let new = state.vmas.gap(new_len)?;
-        self.move_pages(state, old, new, attributes, &backing, moved)
-    }
-
-    /// Takes out what `old` has behind `kept`.
-    fn cut(&self, state: &mut State<P>, kept: PageRange, old: PageRange, cut: &mut Removed<P>) -> Result<()> {
-        if let Some(tail) = PageRange::between(kept.end(), old.end()) {
-            *cut = self.take_out(state, tail)?;
-        }
-        Ok(())
-    }
-
-    /// Moves the pages of `old` to the start of `new`, which is free and becomes an area as described.
-    fn move_pages(
-        &self,
-        state: &mut State<P>,
-        old: PageRange,
-        new: PageRange,
-        attributes: (Prot, Prot, MapFlags),
-        backing: &Backing<P>,
-        moved: &mut Removed<P>,
-    ) -> Result<GuestAddr> {
-        let area = Vma::new(new, attributes, backing.clone(), &self.quota)?;
-        state.vmas.isolate(old, &self.quota)?;
-        // No thread may write between the moment that a page has two places and that it has the new one only.
-        self.zap(state, Some(old));
-        let mut from = old.start().page();
-        while let Some((page, owned)) = state.pages.next(from, old.end().page()).map(|(page, owned)| (page, owned.clone())) {
-            let to = page.saturating_sub(old.start().page()).saturating_add(new.start().page());
-            match state.pages.slot(to, &self.quota) {
-                Ok(slot) => *slot = Some(owned),
-                Err(error) => {
-                    state.pages.remove(new.pages(), &self.quota);
-                    return Err(error);
-                }
-            }
-            from = page.saturating_add(1);
-        }
-        if let Err(error) = state.vmas.insert(area) {
-            state.pages.remove(new.pages(), &self.quota);
-            return Err(error);
-        }
-        *moved = self.take_out(state, old)?;
-        Ok(new.start())
-    }
-
     /// Takes advice about `range`.
     ///
     /// # Errors
@@ -312,14 +219,13 @@ impl<P: Platform> AddressSpace<P> {
             Advice::Normal | Advice::WillNeed => {}
             Advice::PopulateRead => return self.populate_or_fail(range, super::Access::Read),
             Advice::PopulateWrite => return self.populate_or_fail(range, super::Access::Write),
-            Advice::DontNeed => {
+            Advice::PageOut => may_discard(&self.state.lock(), range, true)?,
+            Advice::DontNeed | Advice::DontNeedLocked | Advice::Free => {
                 let mut state = self.state.lock();
-                self.zap(&mut state, Some(range));
-                state.pages.remove(range.pages(), &self.quota);
-            }
-            Advice::Free => {
-                let mut state = self.state.lock();
-                only_private_zeros(&state, range)?;
+                may_discard(&state, range, advice != Advice::DontNeedLocked)?;
+                if advice == Advice::Free {
+                    only_private_zeros(&state, range)?;
+                }
                 self.zap(&mut state, Some(range));
                 state.pages.remove(range.pages(), &self.quota);
             }
@@ -401,12 +307,28 @@ fn fixed(addr: GuestAddr, len: u64) -> Result<PageRange> {
 }
 
 /// Where `len` bytes go that would like to be at `hint`.
-fn anywhere<P: Platform>(state: &mut State<P>, hint: GuestAddr, len: u64) -> Result<PageRange> {
+pub(super) fn anywhere<P: Platform>(state: &mut State<P>, hint: GuestAddr, len: u64) -> Result<PageRange> {
     let wanted = hint.page_up().and_then(|hint| PageRange::new(hint, len).ok());
     match wanted.filter(|range| state.vmas.is_free(*range)) {
         Some(range) => Ok(range),
         None => state.vmas.gap(len),
     }
+}
+
+/// Whether what is in `range` may go away.
+///
+/// # Errors
+/// `INVAL`: a part is locked, if that matters. `PERM`: sealed private zeros that the guest could not write over either.
+fn may_discard<P: Platform>(state: &State<P>, range: PageRange, but_for_locked: bool) -> Result<()> {
+    for area in state.vmas.within(range) {
+        if but_for_locked && area.flags.intersects(ANY_LOCK) {
+            return Err(errno!(INVAL, "locked in memory"));
+        }
+        if area.is_sealed() && matches!(area.backing, Backing::Anonymous) && !area.prot.contains(Prot::WRITE) {
+            return Err(errno!(PERM, "sealed"));
+        }
+    }
+    Ok(())
 }
 
 /// # Errors

@@ -39,6 +39,8 @@ pub(super) struct State<P: Platform> {
     pub(super) vmas: VmaTree<P>,
     pub(super) pages: Pages<Slot<P>>,
     pub(super) stack_limit: u64,
+    /// How new areas are locked. See mlockall(2), `MCL_FUTURE`.
+    pub(super) locks_new: MapFlags,
     /// The host's page tables by the region that each covers, with their charge. A host frees them with the space, not before,
     /// so they are counted until then, or touching and unmapping page after page would fill it.
     pub(super) tables: Tables,
@@ -86,6 +88,8 @@ pub struct Area<P: Platform> {
     pub range: PageRange,
     /// Rights.
     pub prot: Prot,
+    /// Rights that mprotect(2) may give.
+    pub max_prot: Prot,
     /// Shared, stack.
     pub flags: MapFlags,
     /// Where its pages come from; ask the source for its name.
@@ -121,6 +125,7 @@ impl<P: Platform> AddressSpace<P> {
             vmas: VmaTree::new(GuestAddr::new(top)),
             pages: Pages::new(),
             stack_limit: STACK_LIMIT,
+            locks_new: MapFlags::empty(),
             tables: Tables::new(),
             heap: Heap::default(),
             most_pages: 0,
@@ -166,6 +171,7 @@ impl<P: Platform> AddressSpace<P> {
             vmas: VmaTree::new(state.vmas.top()),
             pages: state.pages.clone(),
             stack_limit: state.stack_limit,
+            locks_new: MapFlags::empty(),
             tables: Tables::new(),
             heap: state.heap,
             most_pages: 0,
@@ -239,7 +245,7 @@ impl<P: Platform> AddressSpace<P> {
         } else {
             AreaKind::Plain
         };
-        Some(Area { range, prot: area.prot, flags: area.flags, backing: area.backing.clone(), kind })
+        Some(Area { range, prot: area.prot, max_prot: area.max_prot, flags: area.flags, backing: area.backing.clone(), kind })
     }
 
     /// The areas, ascending. Holds no lock between two: what is mapped meanwhile may or may not be met.

@@ -18,6 +18,8 @@ use alloc::sync::Arc;
 pub const MAX_AREAS: usize = 65530;
 /// Room kept free below a stack that grows. Linux: `stack_guard_gap`.
 pub const STACK_GUARD: u64 = 256 * PAGE_SIZE;
+/// The end of what an address of 31 bits reaches.
+const LOW_END: u64 = 1 << 31;
 /// What an area is charged as.
 const AREA_BYTES: u64 = 192;
 
@@ -33,8 +35,17 @@ bitflags::bitflags! {
         const DONT_FORK = 1 << 2;
         /// A child gets it filled with zeros.
         const WIPE_ON_FORK = 1 << 3;
+        /// Its pages stay in memory; a child's do not. See mlock(2).
+        const LOCKED = 1 << 4;
+        /// As `LOCKED`, once they are touched.
+        const LOCKED_ON_FAULT = 1 << 5;
+        /// It stays as it is. See mseal(2).
+        const SEALED = 1 << 6;
     }
 }
+
+/// Locked in either way.
+pub(super) const ANY_LOCK: MapFlags = MapFlags::LOCKED.union(MapFlags::LOCKED_ON_FAULT);
 
 /// Where the pages of an area come from.
 #[derive(Debug)]
@@ -124,9 +135,15 @@ impl<P: Platform> Vma<P> {
         self.backing.advanced(addr.since(self.range.start()).unwrap_or(0) >> PAGE_SHIFT)
     }
 
+    /// Whether it stays as it is.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.flags.contains(MapFlags::SEALED)
+    }
+
     /// A copy under its own charge, for a child.
     pub(super) fn duplicate(&self, quota: &Arc<Quota>) -> Result<Self> {
-        Self::new(self.range, self.attributes(), self.backing.clone(), quota)
+        let (prot, max_prot, flags) = self.attributes();
+        Self::new(self.range, (prot, max_prot, flags.difference(ANY_LOCK)), self.backing.clone(), quota)
     }
 
     fn joins(&self, next: &Self) -> bool {
@@ -195,16 +212,21 @@ impl<P: Platform> VmaTree<P> {
         self.within(range).next().is_none()
     }
 
-    /// Whether every page of `range` is mapped.
-    pub(super) fn covers(&self, range: PageRange) -> bool {
+    /// Up to where `range` is mapped from its start on, and whether that is all of it.
+    pub(super) fn reach(&self, range: PageRange) -> (GuestAddr, bool) {
         let mut at = range.start();
         for area in self.within(range) {
             if area.range.start() > at {
-                return false;
+                break;
             }
             at = area.range.end();
         }
-        at >= range.end()
+        (at.min(range.end()), at >= range.end())
+    }
+
+    /// Whether every page of `range` is mapped.
+    pub(super) fn covers(&self, range: PageRange) -> bool {
+        self.reach(range).1
     }
 
     /// Splits the area around `addr` there, if `addr` lies inside of one.
@@ -337,6 +359,17 @@ impl<P: Platform> VmaTree<P> {
         let range = found.ok_or(errno!(NOMEM, "no free range is long enough"))?;
         self.cursor = range.start().get().min(self.top);
         Ok(range)
+    }
+
+    /// The highest free range of `len` bytes below 2 GiB.
+    ///
+    /// # Errors
+    /// `NOMEM`: none is free.
+    pub(super) fn low_gap(&mut self, len: u64) -> Result<PageRange> {
+        let skipped = core::mem::take(&mut self.skipped);
+        let found = self.gap_below(LOW_END, len);
+        self.skipped = skipped;
+        found.ok_or(errno!(NOMEM, "no free range below 2 GiB is long enough"))
     }
 
     fn gap_below(&mut self, cursor: u64, len: u64) -> Option<PageRange> {

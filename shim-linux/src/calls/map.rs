@@ -1,7 +1,8 @@
-//! mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2), mincore(2), brk(2), mlock(2).
+//! mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2), mincore(2), brk(2), `remap_file_pages(2)`.
 
 use super::files::file;
-use crate::args::{Fd, Flags, Int, Len, Ptr, Word};
+use super::lock::{fill_new, has_room, may_lock};
+use crate::args::{Fd, Int, Len, Ptr, Word};
 use crate::signal::Cpu;
 use crate::task::Task;
 use linux_raw_sys::general as raw;
@@ -10,7 +11,7 @@ use litebox_core::error::Result;
 use litebox_core::fs::map::{FileSource, MapAccess};
 use litebox_core::mm::{
     Access, Advice, Backing, GuestAddr, MapFlags, MapRequest, PAGE_SHIFT, PAGE_SIZE, PageRange, Place, Prot, RemapPlace,
-    SharedMemory, user,
+    SharedMemory, round_up, user,
 };
 
 /// What a shared mapping of a file whose flags are looked at may be asked for. Linux: `LEGACY_MAP_MASK`, and no `MAP_SYNC` here.
@@ -62,15 +63,27 @@ pub(crate) fn mmap<P: Cpu>(
     if length.0 == 0 {
         return Err(errno!(INVAL, "the length is 0"));
     }
+    if file.is_none() && has(flags, raw::MAP_HUGETLB) {
+        return Err(errno!(NOMEM, "no huge pages are reserved"));
+    }
     let place = if has(flags, raw::MAP_FIXED_NOREPLACE) {
         Place::FixedNoReplace(addr.0)
     } else if has(flags, raw::MAP_FIXED) {
         Place::Fixed(addr.0)
+    } else if has(flags, MAP_32BIT) && addr.0 == GuestAddr::default() {
+        Place::Low
     } else {
         Place::Anywhere(addr.0.page_start())
     };
     let mut kept = MapFlags::empty();
     kept.set(MapFlags::GROWS_DOWN, has(flags, raw::MAP_GROWSDOWN));
+    kept.set(MapFlags::LOCKED, has(flags, raw::MAP_LOCKED));
+    if has(flags, raw::MAP_LOCKED) && !may_lock(task) {
+        return Err(errno!(PERM, "no memory may be locked"));
+    }
+    if (has(flags, raw::MAP_LOCKED) || task.mm().locks_new()) && !has_room(task, length.0) {
+        return Err(errno!(AGAIN, "past the limit of locked memory"));
+    }
     let shared = match flags & u64::from(raw::MAP_TYPE) {
         kind if kind == u64::from(raw::MAP_PRIVATE) => false,
         kind if kind == u64::from(raw::MAP_SHARED) => true,
@@ -109,6 +122,7 @@ pub(crate) fn mmap<P: Cpu>(
     };
     let request = MapRequest { place, flags: kept, backing, max_prot, ..MapRequest::anonymous(length.0, rights) };
     let at = task.mm().map(request)?;
+    fill_new(task, at, length.0);
     if has(flags, raw::MAP_POPULATE) && !rights.is_empty() {
         if let Ok(range) = PageRange::new(at, length.0) {
             let access = if rights.contains(Prot::WRITE) { Access::Write } else { Access::Read };
@@ -129,18 +143,40 @@ pub(crate) fn munmap<P: Cpu>(task: &mut Task<P>, addr: Ptr, length: Len) -> Resu
 }
 
 pub(crate) fn mprotect<P: Cpu>(task: &mut Task<P>, addr: Ptr, len: Len, rights: Word) -> Result<()> {
-    let known = u64::from(raw::PROT_READ | raw::PROT_WRITE | raw::PROT_EXEC | raw::PROT_SEM);
+    let known =
+        u64::from(raw::PROT_READ | raw::PROT_WRITE | raw::PROT_EXEC | raw::PROT_SEM | raw::PROT_GROWSDOWN | raw::PROT_GROWSUP);
     if rights.0 & !known != 0 || !addr.0.is_page_start() {
         return Err(errno!(INVAL, "unknown rights or no page boundary"));
     }
     if len.0 == 0 {
         return Ok(());
     }
-    task.mm().protect(PageRange::new(addr.0, len.0)?, prot(rights.0))
+    let mut range = PageRange::new(addr.0, len.0)?;
+    if has(rights.0, raw::PROT_GROWSUP) {
+        return Err(errno!(INVAL, "no stack grows up here"));
+    }
+    if has(rights.0, raw::PROT_GROWSDOWN) {
+        let area = task.mm().area_after(range.start()).filter(|area| area.range.start() < range.end());
+        let area = area.ok_or(errno!(NOMEM, "a page is not mapped"))?;
+        if !area.flags.contains(MapFlags::GROWS_DOWN) {
+            return Err(errno!(INVAL, "no stack that grows"));
+        }
+        range = PageRange::between(area.range.start(), range.end()).ok_or(errno!(INVAL))?;
+    }
+    task.mm().protect(range, prot(rights.0))
 }
 
 pub(crate) fn brk<P: Cpu>(task: &mut Task<P>, addr: Ptr) -> Result<GuestAddr> {
-    Ok(task.mm().brk(addr.0))
+    let (_, old) = task.mm().heap();
+    let grown = addr.0.since(old).unwrap_or(0);
+    if grown > 0 && task.mm().locks_new() && !has_room(task, grown) {
+        return Ok(old);
+    }
+    let new = task.mm().brk(addr.0);
+    if let Some(more) = old.page_up().zip(new.page_up()).and_then(|(from, to)| PageRange::between(from, to)) {
+        fill_new(task, more.start(), more.bytes());
+    }
+    Ok(new)
 }
 
 pub(crate) fn mremap<P: Cpu>(
@@ -151,24 +187,46 @@ pub(crate) fn mremap<P: Cpu>(
     flags: Word,
     new: Ptr,
 ) -> Result<GuestAddr> {
-    let place = match u32::try_from(flags.0) {
-        Ok(0) => RemapPlace::Stay,
-        Ok(raw::MREMAP_MAYMOVE) => RemapPlace::Move,
-        Ok(bits) if bits == raw::MREMAP_MAYMOVE | raw::MREMAP_FIXED => RemapPlace::Fixed(new.0),
-        _ => return Err(errno!(INVAL, "flags that do not go together")),
-    };
+    let known = raw::MREMAP_MAYMOVE | raw::MREMAP_FIXED | raw::MREMAP_DONTUNMAP;
+    let flags = u32::try_from(flags.0).ok().filter(|flags| flags & !known == 0).ok_or(errno!(INVAL, "unknown flags"))?;
+    let has = |flag| flags & flag != 0;
+    if (has(raw::MREMAP_FIXED) || has(raw::MREMAP_DONTUNMAP)) && !has(raw::MREMAP_MAYMOVE) {
+        return Err(errno!(INVAL, "flags that do not go together"));
+    }
+    if has(raw::MREMAP_DONTUNMAP) && round_up(old_size.0) != round_up(new_size.0) {
+        return Err(errno!(INVAL, "what stays has the old size"));
+    }
     if new_size.0 == 0 {
         return Err(errno!(INVAL, "the new length is 0"));
+    }
+    let to = has(raw::MREMAP_FIXED).then_some(new.0);
+    if old_size.0 == 0 && old.0.is_page_start() && has(raw::MREMAP_MAYMOVE) {
+        return task.mm().map_again(old.0, new_size.0, to);
     }
     let old = PageRange::new(old.0, old_size.0).map_err(|error| {
         if old_size.0 == 0 || !old.0.is_page_start() { error } else { errno!(FAULT, "nothing can be mapped there") }
     })?;
-    task.mm().remap(old, new_size.0, place)
+    let grown = new_size.0.saturating_sub(old.bytes());
+    let is_locked = grown > 0 && task.mm().locked_bytes(Some(old)) > 0;
+    if is_locked && !has_room(task, grown) {
+        return Err(errno!(AGAIN, "past the limit of locked memory"));
+    }
+    let at = match to {
+        _ if has(raw::MREMAP_DONTUNMAP) => task.mm().remap_leaving(old, to)?,
+        Some(to) => task.mm().remap(old, new_size.0, RemapPlace::Fixed(to))?,
+        None if has(raw::MREMAP_MAYMOVE) => task.mm().remap(old, new_size.0, RemapPlace::Move)?,
+        None => task.mm().remap(old, new_size.0, RemapPlace::Stay)?,
+    };
+    if is_locked {
+        fill_new(task, at, new_size.0);
+    }
+    Ok(at)
 }
 
 pub(crate) fn madvise<P: Cpu>(task: &mut Task<P>, addr: Ptr, length: Len, advice: Int) -> Result<()> {
     let advice = match u32::try_from(advice.0).map_err(|_| errno!(INVAL, "unknown advice"))? {
-        raw::MADV_DONTNEED | raw::MADV_DONTNEED_LOCKED => Advice::DontNeed,
+        raw::MADV_DONTNEED => Advice::DontNeed,
+        raw::MADV_DONTNEED_LOCKED => Advice::DontNeedLocked,
         raw::MADV_FREE => Advice::Free,
         raw::MADV_WILLNEED => Advice::WillNeed,
         raw::MADV_POPULATE_READ => Advice::PopulateRead,
@@ -179,7 +237,7 @@ pub(crate) fn madvise<P: Cpu>(task: &mut Task<P>, addr: Ptr, length: Len, advice
         raw::MADV_KEEPONFORK => Advice::KeepOnFork,
         raw::MADV_NORMAL | raw::MADV_RANDOM | raw::MADV_SEQUENTIAL | raw::MADV_HUGEPAGE | raw::MADV_NOHUGEPAGE => Advice::Normal,
         raw::MADV_MERGEABLE | raw::MADV_UNMERGEABLE | raw::MADV_DONTDUMP | raw::MADV_DODUMP => Advice::Normal,
-        raw::MADV_COLD | raw::MADV_PAGEOUT => Advice::Normal,
+        raw::MADV_COLD | raw::MADV_PAGEOUT => Advice::PageOut,
         _ => return Err(errno!(INVAL, "unknown advice")),
     };
     if length.0 == 0 && addr.0.is_page_start() {
@@ -219,22 +277,31 @@ pub(crate) fn mincore<P: Cpu>(task: &mut Task<P>, addr: Ptr, length: Len, vec: P
 /// Pages that `mincore` looks at in one go.
 const CHUNK: u64 = 512;
 
-pub(crate) fn mlock<P: Cpu>(_task: &mut Task<P>, _addr: Ptr, _len: Len) -> Result<()> {
-    Ok(())
-}
-
-pub(crate) fn munlock<P: Cpu>(_task: &mut Task<P>, _addr: Ptr, _len: Len) -> Result<()> {
-    Ok(())
-}
-
-pub(crate) fn mlock2<P: Cpu>(_task: &mut Task<P>, _addr: Ptr, _len: Len, flags: Flags) -> Result<()> {
-    if flags.0 & !1 == 0 { Ok(()) } else { Err(errno!(INVAL, "unknown flags")) }
-}
-
-pub(crate) fn mlockall<P: Cpu>(_task: &mut Task<P>, flags: Flags) -> Result<()> {
-    if flags.0 == 0 || flags.0 & !7 != 0 { Err(errno!(INVAL, "unknown flags")) } else { Ok(()) }
-}
-
-pub(crate) fn munlockall<P: Cpu>(_task: &mut Task<P>) -> Result<()> {
-    Ok(())
+/// Shows other pages of a shared mapping's file in a part of it. Linux makes mappings of their own of it, too.
+pub(crate) fn remap_file_pages<P: Cpu>(
+    task: &mut Task<P>,
+    addr: Ptr,
+    size: Len,
+    rights: Word,
+    offset: Word,
+    _flags: Word,
+) -> Result<()> {
+    if rights.0 != 0 {
+        return Err(errno!(INVAL, "rights that are not 0"));
+    }
+    let range = PageRange::new(addr.0.page_start(), size.0 & !PAGE_SIZE.wrapping_sub(1)).map_err(|_| errno!(INVAL))?;
+    let area = task.mm().area_after(range.start()).filter(|area| area.range.start() <= range.start());
+    let area = area.filter(|area| area.range.end() >= range.end()).ok_or(errno!(INVAL, "not within one mapping"))?;
+    let Backing::Source { source, .. } = area.backing else { return Err(errno!(INVAL, "no file is mapped there")) };
+    if !area.flags.contains(MapFlags::SHARED) {
+        return Err(errno!(INVAL, "a private mapping"));
+    }
+    let request = MapRequest {
+        place: Place::Fixed(range.start()),
+        flags: area.flags,
+        backing: Backing::Source { source, index: offset.0 },
+        max_prot: area.max_prot,
+        ..MapRequest::anonymous(range.bytes(), area.prot)
+    };
+    task.mm().map(request).map(drop)
 }

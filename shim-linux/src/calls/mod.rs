@@ -17,6 +17,7 @@ pub(crate) mod ioctl;
 mod ipc;
 pub(crate) mod kill;
 pub(crate) mod limits;
+pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod membarrier;
 pub(crate) mod message;

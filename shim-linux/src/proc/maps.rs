@@ -115,6 +115,8 @@ pub(super) struct Sizes {
     pub(super) resident: u64,
     /// The most that was in memory.
     pub(super) most_resident: u64,
+    /// What is locked there.
+    pub(super) locked: u64,
     /// Private and writable, but no stack.
     pub(super) data: u64,
     /// Stacks that grow.
@@ -140,7 +142,7 @@ fn extend(range: &mut (u64, u64), start: u64, end: u64) {
 pub(super) fn sizes<P: Cpu>(who: &Who<P>) -> Result<Sizes> {
     let Some((exec, mm)) = memory(who)? else { return Ok(Sizes::default()) };
     let (resident, most_resident) = (mm.resident_pages() << PAGE_SHIFT, mm.most_pages() << PAGE_SHIFT);
-    let mut sizes = Sizes { resident, most_resident, heap: mm.heap().0.get(), ..Sizes::default() };
+    let mut sizes = Sizes { resident, most_resident, locked: mm.locked_bytes(None), heap: mm.heap().0.get(), ..Sizes::default() };
     let file = litebox_core::fs::map::inode_owner(exec.place.inode());
     for area in mm.vmas() {
         let bytes = area.range.bytes();

@@ -245,12 +245,12 @@ pub(super) fn status<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
     Ok(text.finish())
 }
 
-/// The lines about memory. The peak of what is mapped is not kept, so it is what is now; nothing is locked, pinned, swapped or shared by name.
+/// The lines about memory. The peak of what is mapped is not kept, so it is what is now; nothing is pinned, swapped or shared by name.
 fn memory(text: &mut Text, sizes: &Sizes) -> Result<()> {
     let rows = [
         ("VmPeak", sizes.all),
         ("VmSize", sizes.all),
-        ("VmLck", 0),
+        ("VmLck", sizes.locked),
         ("VmPin", 0),
         ("VmHWM", sizes.most_resident),
         ("VmRSS", sizes.resident),
