@@ -347,7 +347,7 @@ syscalls! {
     216 remap_file_pages (addr: Ptr, size: Len, prot: Word, offset: Word, flags: Word) = Full [map::remap_file_pages, No];
     217 getdents64 (fd: Fd, dirents: Ptr, count: Count) = Full [dirs::getdents64, No];
     218 set_tid_address (tid: Ptr) = Full [task::set_tid_address, No];
-    219 restart_syscall () = None [NOSYS, "not supported yet"];
+    219 restart_syscall () = Full [signals::restart_syscall, No];
     220 semtimedop (id: Int, ops: Ptr, count: Count, timeout: Ptr) = Partial [sem::semtimedop, No, "SEM_UNDO is undone at the end of the process, whatever CLONE_SYSVSEM said"];
     221 fadvise64 (fd: Fd, offset: Offset, len: Offset, advice: Int) = Partial [transfer::fadvise64, No, "advice has no effect"];
     222 timer_create (clock: Int, event: Ptr, id: Ptr) = Full [timer::timer_create, No];
@@ -440,7 +440,7 @@ syscalls! {
     309 getcpu (cpu: Ptr, node: Ptr) = Full [sched::getcpu, No];
     310 process_vm_readv (pid: Pid, local: Ptr, locals: Len, remote: Ptr, remotes: Len, flags: Word) = Full [foreign::process_vm_readv, No];
     311 process_vm_writev (pid: Pid, local: Ptr, locals: Len, remote: Ptr, remotes: Len, flags: Word) = Full [foreign::process_vm_writev, No];
-    312 kcmp (one: Pid, two: Pid, kind: Int, first: Word, second: Word) = Partial [foreign::kcmp, No, "KCMP_FILE, KCMP_VM, KCMP_FILES; of the first task of each process"];
+    312 kcmp (one: Pid, two: Pid, kind: Int, first: Word, second: Word) = Partial [foreign::kcmp, No, "of the first task of each process; KCMP_IO and KCMP_SYSVSEM always find them equal; no KCMP_EPOLL_TFD"];
     313 finit_module () = None [PERM, "a sandbox does not change its host"];
     314 sched_setattr (pid: Pid, attr: Ptr, flags: Flags) = Partial [sched::sched_setattr, No, "checked, kept for the process and without effect; real-time policies are EPERM"];
     315 sched_getattr (pid: Pid, attr: Ptr, size: Count, flags: Flags) = Full [sched::sched_getattr, No];
@@ -480,7 +480,7 @@ syscalls! {
     437 openat2 (dir: DirFd, path: Path, how: Ptr, size: Len) = Partial [files::openat2, IfAsked, "RESOLVE_CACHED has no effect"];
     438 pidfd_getfd () = None [NOSYS, "not supported yet"];
     439 faccessat2 (dir: DirFd, path: Path, mode: Int, flags: Flags) = Full [attributes::faccessat2, No];
-    440 process_madvise () = None [NOSYS, "not supported yet"];
+    440 process_madvise (pidfd: Fd, iov: Ptr, count: Len, advice: Int, flags: Flags) = Full [foreign::process_madvise, No];
     441 epoll_pwait2 (fd: Fd, events: Ptr, max: Int, timeout: Ptr, mask: Ptr, size: Len) = Full [event::epoll_pwait2, No];
     442 mount_setattr () = None [NOSYS, "not supported yet; mount(2) does it"];
     443 quotactl_fd () = None [PERM, "a sandbox does not change its host"];
@@ -488,7 +488,7 @@ syscalls! {
     445 landlock_add_rule () = None [NOSYS, "not supported yet"];
     446 landlock_restrict_self () = None [NOSYS, "not supported yet"];
     447 memfd_secret () = None [NOSYS, "not supported yet"];
-    448 process_mrelease () = None [NOSYS, "not supported yet"];
+    448 process_mrelease (pidfd: Fd, flags: Flags) = Full [foreign::process_mrelease, No];
     449 futex_waitv (waiters: Ptr, count: Count, flags: Flags, timeout: Ptr, clock: Int) = Partial [futex2::futex_waitv, IfAsked, "FUTEX2_NUMA and FUTEX2_MPOL are EINVAL"];
     450 set_mempolicy_home_node () = None [NOSYS, "not supported yet"];
     451 cachestat () = None [NOSYS, "not supported yet"];
@@ -503,10 +503,10 @@ syscalls! {
     460 lsm_set_self_attr () = None [NOSYS, "not supported yet"];
     461 lsm_list_modules () = None [NOSYS, "not supported yet"];
     462 mseal (addr: Ptr, len: Len, flags: Word) = Full [lock::mseal, No];
-    463 setxattrat () = None [NOSYS, "not supported yet"];
-    464 getxattrat () = None [NOSYS, "not supported yet"];
-    465 listxattrat () = None [NOSYS, "not supported yet"];
-    466 removexattrat () = None [NOSYS, "not supported yet"];
+    463 setxattrat (dir: DirFd, path: Path, at: Flags, name: Ptr, args: Ptr, size: Len) = Full [xattr::setxattrat, No];
+    464 getxattrat (dir: DirFd, path: Path, at: Flags, name: Ptr, args: Ptr, size: Len) = Full [xattr::getxattrat, No];
+    465 listxattrat (dir: DirFd, path: Path, at: Flags, names: Ptr, size: Len) = Full [xattr::listxattrat, No];
+    466 removexattrat (dir: DirFd, path: Path, at: Flags, name: Ptr) = Full [xattr::removexattrat, No];
     467 open_tree_attr () = None [NOSYS, "not supported yet; mount(2) does it"];
     468 file_getattr () = None [NOSYS, "not supported yet"];
     469 file_setattr () = None [NOSYS, "not supported yet"];

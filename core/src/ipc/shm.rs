@@ -27,6 +27,8 @@ pub struct Status {
     pub perm: Perm,
     /// Whether it goes with its last attachment.
     pub is_removed: bool,
+    /// Whether its pages are to stay in memory, which they do anyway.
+    pub is_locked: bool,
     /// Bytes, as they were asked for.
     pub size: u64,
     /// The last attachment, detachment, change.
@@ -126,6 +128,7 @@ impl<P: Platform> Segments<P> {
         let status = Status {
             perm: Perm::new(key, mode, who),
             is_removed: false,
+            is_locked: false,
             size,
             times: [None, None, now::<P>()],
             pids: [pid, 0],
@@ -184,6 +187,18 @@ impl<P: Platform> Segments<P> {
         let [attached, detached, _] = segment.status.times;
         segment.status.perm.change(owner, mode)?;
         segment.status.times = [attached, detached, now::<P>()];
+        Ok(())
+    }
+
+    /// Locks a segment's pages in memory, or lets them go again.
+    ///
+    /// # Errors
+    /// `INVAL`: there is none. `PERM`: not the owner.
+    pub fn lock(&self, id: u32, locked: bool, who: &Credentials) -> Result<()> {
+        let mut table = self.table.lock();
+        let segment = table.swept(id)?;
+        segment.status.perm.owns(who)?;
+        segment.status.is_locked = locked;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Open files: read(2), write(2), lseek(2), open(2), openat2(2), close(2), dup(2).
 
 use super::attributes::forget_pages;
-use super::{take, terminal};
+use super::{take_growing, terminal};
 use crate::args::{DirFd, Fd, Flags, Int, Len, Mode, Offset, Path, Ptr};
 use crate::signal::Cpu;
 use crate::task::Task;
@@ -262,18 +262,7 @@ const HOW: usize = size_of::<raw::open_how>();
 const _: () = assert!(HOW == 24);
 
 pub(crate) fn openat2<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, how: Ptr, size: Len) -> Result<u32> {
-    let size = usize::try_from(size.0).map_err(|_| errno!(TOOBIG, "more than is known"))?;
-    if size < HOW {
-        return Err(errno!(INVAL, "of another size"));
-    }
-    let [bits, mode, resolve] = take::<P, [u64; 3], HOW>(how.0)?;
-    if size > HOW {
-        let rest = size.checked_sub(HOW).filter(|_| size <= PATH_MAX).ok_or(errno!(TOOBIG, "more than is known"))?;
-        let rest = UserIn::new(how.0.plus(24)?, rest).to_vec::<P>(PATH_MAX)?;
-        if rest.iter().any(|byte| *byte != 0) {
-            return Err(errno!(TOOBIG, "more than is known"));
-        }
-    }
+    let [bits, mode, resolve]: [u64; 3] = take_growing::<P, _>(how.0, size.0, HOW)?;
     let bits = u32::try_from(bits).ok().filter(|bits| bits & !OPEN_KNOWN == 0).ok_or(errno!(INVAL, "unknown flags"))?;
     let limits = limits(resolve)?;
     let makes = bits & (raw::O_CREAT | (raw::O_TMPFILE & !raw::O_DIRECTORY)) != 0;

@@ -1,11 +1,14 @@
-//! Other processes' memory and objects: `process_vm_readv(2)`, `process_vm_writev(2)`, kcmp(2).
+//! Other processes' memory and objects: `process_vm_readv(2)`, `process_vm_writev(2)`, `process_madvise(2)`, `process_mrelease(2)`,
+//! kcmp(2).
 
 use super::files::ranges;
-use crate::args::{Int, Len, Pid, Ptr, Word};
+use super::{map, pidfd};
+use crate::args::{Fd, Flags, Int, Len, Pid, Ptr, Word};
 use crate::signal::Cpu;
 use crate::task::{Process, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::fd_table::Fd as Number;
@@ -136,6 +139,10 @@ pub(crate) fn process_vm_writev<P: Cpu>(
 const KCMP_FILE: i32 = 0;
 const KCMP_VM: i32 = 1;
 const KCMP_FILES: i32 = 2;
+const KCMP_FS: i32 = 3;
+const KCMP_SIGHAND: i32 = 4;
+const KCMP_IO: i32 = 5;
+const KCMP_SYSVSEM: i32 = 6;
 
 /// How two addresses compare: equal, or one of two orders. Which order it is says nothing of where they are.
 fn order(one: usize, two: usize) -> u32 {
@@ -160,8 +167,55 @@ pub(crate) fn kcmp<P: Cpu>(task: &mut Task<P>, one: Pid, two: Pid, kind: Int, fi
         }
         KCMP_VM => Ok(order(Arc::as_ptr(&memory(task, one)?).addr(), Arc::as_ptr(&memory(task, two)?).addr())),
         KCMP_FILES => Ok(order(Arc::as_ptr(&a.files()).addr(), Arc::as_ptr(&b.files()).addr())),
+        KCMP_FS => Ok(order(a.fs_identity(), b.fs_identity())),
+        KCMP_SIGHAND => Ok(order(a.actions_identity(), b.actions_identity())),
+        // Two that have none are equal, and none has a context of input and output or a shared list of what to undo.
+        KCMP_IO | KCMP_SYSVSEM => Ok(0),
         _ => Err(errno!(INVAL, "compare what?")),
     }
+}
+
+/// Takes advice about another process's memory: only what leaves its contents as they are.
+pub(crate) fn process_madvise<P: Cpu>(
+    task: &mut Task<P>,
+    fd: Fd,
+    iov: Ptr,
+    count: Len,
+    advice: Int,
+    flags: Flags,
+) -> Result<u64> {
+    if flags.0 != 0 {
+        return Err(errno!(INVAL, "unknown flags"));
+    }
+    let list = ranges::<P>(iov, count)?;
+    let (process, _) = pidfd::process(task, fd)?;
+    let kept = [raw::MADV_COLD, raw::MADV_PAGEOUT, raw::MADV_WILLNEED];
+    if !Arc::ptr_eq(&process, task.process()) && !u32::try_from(advice.0).is_ok_and(|advice| kept.contains(&advice)) {
+        return Err(errno!(INVAL, "advice that changes another's memory"));
+    }
+    let mm = memory(task, Pid(i32::try_from(process.pid()).unwrap_or_default()))?;
+    let mut done = 0u64;
+    for range in list {
+        let len = Len(u64::try_from(range.len).unwrap_or(u64::MAX));
+        match map::advise(&mm, Ptr(range.addr), len, advice) {
+            Ok(()) => done = done.saturating_add(len.0),
+            Err(error) if done == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
+}
+
+/// Memory goes with its last task here, so there is nothing to hurry.
+pub(crate) fn process_mrelease<P: Cpu>(task: &mut Task<P>, fd: Fd, flags: Flags) -> Result<()> {
+    if flags.0 != 0 {
+        return Err(errno!(INVAL, "unknown flags"));
+    }
+    let (process, _) = pidfd::process(task, fd)?;
+    if process.running().get().and_then(|exec| exec.mm.upgrade()).is_none() {
+        return Err(errno!(SRCH, "it has no memory"));
+    }
+    if process.is_ending() { Ok(()) } else { Err(errno!(INVAL, "it lives on")) }
 }
 
 #[cfg(test)]

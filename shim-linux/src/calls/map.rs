@@ -10,8 +10,8 @@ use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::map::{FileSource, MapAccess};
 use litebox_core::mm::{
-    Access, Advice, Backing, GuestAddr, MapFlags, MapRequest, PAGE_SHIFT, PAGE_SIZE, PageRange, Place, Prot, RemapPlace,
-    SharedMemory, round_up, user,
+    Access, AddressSpace, Advice, Backing, GuestAddr, MapFlags, MapRequest, PAGE_SHIFT, PAGE_SIZE, PageRange, Place, Prot,
+    RemapPlace, SharedMemory, round_up, user,
 };
 
 /// What a shared mapping of a file whose flags are looked at may be asked for. Linux: `LEGACY_MAP_MASK`, and no `MAP_SYNC` here.
@@ -224,6 +224,11 @@ pub(crate) fn mremap<P: Cpu>(
 }
 
 pub(crate) fn madvise<P: Cpu>(task: &mut Task<P>, addr: Ptr, length: Len, advice: Int) -> Result<()> {
+    advise(task.mm(), addr, length, advice)
+}
+
+/// The same for the memory of any process.
+pub(super) fn advise<P: Cpu>(mm: &AddressSpace<P>, addr: Ptr, length: Len, advice: Int) -> Result<()> {
     let advice = match u32::try_from(advice.0).map_err(|_| errno!(INVAL, "unknown advice"))? {
         raw::MADV_DONTNEED => Advice::DontNeed,
         raw::MADV_DONTNEED_LOCKED => Advice::DontNeedLocked,
@@ -243,7 +248,7 @@ pub(crate) fn madvise<P: Cpu>(task: &mut Task<P>, addr: Ptr, length: Len, advice
     if length.0 == 0 && addr.0.is_page_start() {
         return Ok(());
     }
-    task.mm().advise(PageRange::new(addr.0, length.0)?, advice)
+    mm.advise(PageRange::new(addr.0, length.0)?, advice)
 }
 
 pub(crate) fn mincore<P: Cpu>(task: &mut Task<P>, addr: Ptr, length: Len, vec: Ptr) -> Result<()> {

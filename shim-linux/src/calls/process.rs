@@ -2,7 +2,7 @@
 //!
 //! Errors come in the order of Linux kernel/fork.c: `clone3_args_valid`, `kernel_clone`, `copy_process`.
 
-use super::{pidfd, put, take};
+use super::{pidfd, put, take_growing};
 use crate::args::{Len, Pid, Ptr, Word};
 use crate::signal::{Cpu, Signal};
 use crate::task::{Request, Task};
@@ -11,7 +11,7 @@ use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::fd_table::Fd;
 use litebox_core::fs::types::OFlags;
-use litebox_core::mm::{GUEST_END, GuestAddr, PAGE_SIZE, user};
+use litebox_core::mm::{GUEST_END, GuestAddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What only a privileged program of a whole system may have anew.
@@ -140,28 +140,8 @@ pub(crate) fn clone<P: Cpu>(
     make(task, request, tls.0.get(), parent_tid.0)
 }
 
-/// Copies `struct clone_args` in: `size` bytes, of which those that are not known here must be zero.
-fn args<P: Cpu>(at: GuestAddr, size: u64) -> Result<Args> {
-    const BYTES: usize = size_of::<Args>();
-    if size > PAGE_SIZE {
-        return Err(errno!(TOOBIG, "more than a page of arguments"));
-    }
-    if size < u64::from(raw::CLONE_ARGS_SIZE_VER0) {
-        return Err(errno!(INVAL, "too few arguments"));
-    }
-    let size = usize::try_from(size).unwrap_or(BYTES);
-    let mut bytes = [0; BYTES];
-    user::read_exact::<P>(at, bytes.get_mut(..size.min(BYTES)).unwrap_or_default())?;
-    for more in BYTES..size {
-        if take::<P, u8, 1>(at.plus(more as u64)?)? != 0 {
-            return Err(errno!(TOOBIG, "arguments that are not known"));
-        }
-    }
-    Args::read_from_bytes(&bytes).map_err(|_| errno!(FAULT))
-}
-
 pub(crate) fn clone3<P: Cpu>(task: &mut Task<P>, at: Ptr, size: Len) -> Result<u32> {
-    let args = args::<P>(at.0, size.0)?;
+    let args: Args = take_growing::<P, _>(at.0, size.0, raw::CLONE_ARGS_SIZE_VER0 as usize)?;
     if args.set_tid_size > ID_LEVELS || (args.set_tid == 0) != (args.set_tid_size == 0) {
         return Err(errno!(INVAL, "ids for how many levels?"));
     }

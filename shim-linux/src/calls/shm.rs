@@ -1,6 +1,7 @@
 //! shmget(2), shmat(2), shmdt(2), shmctl(2).
 
 use super::ipc::{self, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT};
+use super::lock::may_lock;
 use super::{put, take};
 use crate::args::{Flags, Int, Len, Ptr};
 use crate::signal::Cpu;
@@ -18,7 +19,9 @@ const SHM_RND: u32 = 0o20_000;
 const SHM_REMAP: u32 = 0o40_000;
 const SHM_EXEC: u32 = 0o100_000;
 /// In a mode: it goes with its last attachment.
-pub(crate) const SHM_DEST: u32 = 0o1000;
+const SHM_DEST: u32 = 0o1000;
+/// It is locked.
+const SHM_LOCKED: u32 = 0o2000;
 const SHM_LOCK: i32 = 11;
 const SHM_UNLOCK: i32 = 12;
 const SHM_STAT: i32 = 13;
@@ -93,8 +96,14 @@ pub(crate) fn shmdt<P: Cpu>(task: &mut Task<P>, addr: Ptr) -> Result<()> {
 /// `struct shmid64_ds`: its permissions, then the rest.
 const STATUS: usize = 112;
 
+/// The bits of a segment's mode that are no permissions.
+pub(crate) fn state(status: &Status) -> u32 {
+    let bit = |is_set: bool, bit| if is_set { bit } else { 0 };
+    bit(status.is_removed, SHM_DEST) | bit(status.is_locked, SHM_LOCKED)
+}
+
 fn encode(status: &Status) -> [u64; 14] {
-    let [a, b, c, d, e, f] = ipc::perm(&status.perm, if status.is_removed { SHM_DEST } else { 0 });
+    let [a, b, c, d, e, f] = ipc::perm(&status.perm, state(status));
     let ([attached, detached, changed], [maker, last]) = (status.times.map(ipc::seconds), status.pids);
     let pids = ipc::pair(maker, last);
     let attachments = u64::try_from(status.attachments).unwrap_or(u64::MAX);
@@ -124,8 +133,8 @@ pub(crate) fn shmctl<P: Cpu>(task: &mut Task<P>, segment: Int, command: Int, buf
             put::<P, 48>(buf.0, &[u64::try_from(count).unwrap_or_default(), pages, 0, 0, 0, 0])?;
             Ok(highest)
         }
-        // Nothing is ever swapped out.
-        SHM_LOCK | SHM_UNLOCK => segments.status(id, true, &who).map(|_| 0),
+        SHM_LOCK if !may_lock(task) => Err(errno!(PERM, "no memory may be locked")),
+        SHM_LOCK | SHM_UNLOCK => segments.lock(id, command.0 == SHM_LOCK, &who).map(|()| 0),
         _ => Err(errno!(INVAL, "unknown command")),
     }
 }

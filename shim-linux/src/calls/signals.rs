@@ -6,7 +6,7 @@ use crate::signal::{Action, AltStack, Cpu, MIN_SIGNAL_STACK, SigSet, Signal};
 use crate::task::{After, Task};
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
-use litebox_core::error::Result;
+use litebox_core::error::{Error, Result};
 use litebox_core::mm::GuestAddr;
 
 /// The size of a set that every call wants.
@@ -69,4 +69,9 @@ pub(crate) fn sigaltstack<P: Cpu>(task: &mut Task<P>, new: Ptr, old: Ptr) -> Res
         task.stack.set(wanted, task.sp, MIN_SIGNAL_STACK)?;
     }
     if is_null(old) { Ok(()) } else { put::<P, 24>(old.0, &before) }
+}
+
+/// Goes on with a call that a signal interrupted, which is made again as itself here: who makes this one had none interrupted.
+pub(crate) fn restart_syscall<P: Cpu>(_task: &mut Task<P>) -> Result<()> {
+    Err(Error::Interrupted)
 }

@@ -25,7 +25,7 @@ pub(super) fn how(flags: Flags) -> Resolve {
 }
 
 /// A path that may be left out: Linux takes a null pointer for an empty one where `AT_EMPTY_PATH` is set.
-fn path_or_none<P: Cpu>(name: Path, flags: Flags) -> Result<Vec<u8>> {
+pub(super) fn path_or_none<P: Cpu>(name: Path, flags: Flags) -> Result<Vec<u8>> {
     let left_out = flags.0 & raw::AT_EMPTY_PATH != 0 && name.0 == GuestAddr::default();
     if left_out { Ok(Vec::new()) } else { path::<P>(name) }
 }

@@ -1,6 +1,8 @@
 //! getxattr(2), setxattr(2), listxattr(2), removexattr(2).
 
 use super::files::{open_file, path, with_dir};
+use super::stat::{how, path_or_none};
+use super::take_growing;
 use crate::args::{DirFd, Fd, Flags, Len, Path, Ptr};
 use crate::signal::Cpu;
 use crate::task::Task;
@@ -12,7 +14,8 @@ use litebox_core::error::{Errno, Result};
 use litebox_core::fs::dentry::Dentry;
 use litebox_core::fs::path::{At, Resolve};
 use litebox_core::fs::xattr::{NAME_MAX, SetHow, VALUE_MAX};
-use litebox_core::mm::{UserCStr, UserIn, user};
+use litebox_core::mm::{GuestAddr, UserCStr, UserIn, user};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// How a call names its file.
 #[derive(Clone, Copy)]
@@ -20,24 +23,86 @@ enum Which {
     Path(Path),
     Link(Path),
     Open(Fd),
+    At(DirFd, Path, Flags),
 }
 
 /// Does `act` at the file that a call names.
 fn at<P: Cpu, T>(task: &Task<P>, which: Which, act: impl FnOnce(At<'_, P>, &Arc<Dentry<P>>) -> Result<T>) -> Result<T> {
-    let (name, how) = match which {
-        Which::Path(name) => (name, Resolve::FOLLOW),
-        Which::Link(name) => (name, Resolve::empty()),
+    const CWD: DirFd = DirFd(raw::AT_FDCWD);
+    let (dir, name, how) = match which {
+        Which::Path(name) => (CWD, path::<P>(name)?, Resolve::FOLLOW),
+        Which::Link(name) => (CWD, path::<P>(name)?, Resolve::empty()),
+        Which::At(dir, name, flags) => (dir, path_or_none::<P>(name, flags)?, how(flags)),
         Which::Open(fd) => {
             let file = open_file(task, fd)?;
             let (fs, credentials) = (task.fs(), task.credentials());
             return act(fs.at_cwd(&credentials), file.place());
         }
     };
-    let name = path::<P>(name)?;
-    with_dir(task, DirFd(raw::AT_FDCWD), &name, |at| {
+    with_dir(task, dir, &name, |at| {
         let place = at.resolve(&name, how)?;
         act(at, &place)
     })
+}
+
+/// `struct xattr_args`: where the value is, its bytes, flags.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Wire {
+    value: u64,
+    size: u32,
+    flags: u32,
+}
+
+/// Its size in the first Linux that had it.
+const WIRE: usize = 16;
+const _: () = assert!(size_of::<Wire>() == WIRE);
+
+/// The file that a call with `AT_` flags names.
+fn named(dir: DirFd, name: Path, flags: Flags) -> Result<Which> {
+    if flags.0 & !(raw::AT_SYMLINK_NOFOLLOW | raw::AT_EMPTY_PATH) == 0 {
+        Ok(Which::At(dir, name, flags))
+    } else {
+        Err(errno!(INVAL, "unknown flags"))
+    }
+}
+
+pub(crate) fn setxattrat<P: Cpu>(
+    task: &mut Task<P>,
+    dir: DirFd,
+    file: Path,
+    at: Flags,
+    name: Ptr,
+    args: Ptr,
+    size: Len,
+) -> Result<()> {
+    let args: Wire = take_growing::<P, _>(args.0, size.0, WIRE)?;
+    let value = (Ptr(GuestAddr::new(args.value)), Len(args.size.into()));
+    set(task, named(dir, file, at)?, name, value, Flags(args.flags))
+}
+
+pub(crate) fn getxattrat<P: Cpu>(
+    task: &mut Task<P>,
+    dir: DirFd,
+    file: Path,
+    at: Flags,
+    name: Ptr,
+    args: Ptr,
+    size: Len,
+) -> Result<usize> {
+    let args: Wire = take_growing::<P, _>(args.0, size.0, WIRE)?;
+    if args.flags != 0 {
+        return Err(errno!(INVAL, "unknown flags"));
+    }
+    get(task, named(dir, file, at)?, name, Ptr(GuestAddr::new(args.value)), Len(args.size.into()))
+}
+
+pub(crate) fn listxattrat<P: Cpu>(task: &mut Task<P>, dir: DirFd, file: Path, at: Flags, names: Ptr, size: Len) -> Result<usize> {
+    list(task, named(dir, file, at)?, names, size)
+}
+
+pub(crate) fn removexattrat<P: Cpu>(task: &mut Task<P>, dir: DirFd, file: Path, at: Flags, name: Ptr) -> Result<()> {
+    remove(task, named(dir, file, at)?, name)
 }
 
 /// An attribute's name.

@@ -1,7 +1,7 @@
 //! /proc/sysvipc: the objects of sysvipc(7). Sources: `proc_sysvipc(5)`; Linux ipc/shm.c, sem.c, msg.c, `sysvipc_*_proc_show`.
 
 use super::text::Text;
-use crate::calls::shm::SHM_DEST;
+use crate::calls::shm;
 use crate::signal::Cpu;
 use crate::task::Sandbox;
 use alloc::vec::Vec;
@@ -65,7 +65,7 @@ pub(super) fn shm<P: Cpu>(sandbox: &Sandbox<P>) -> Result<Vec<u8>> {
     while let Some((id, status)) = sandbox.shared().segments().next(from) {
         let (perm, [creator, last]) = (status.perm, status.pids);
         let ([attached, detached, changed], (uid, gid), (maker, group)) = (status.times.map(seconds), perm.owner, perm.maker);
-        let mode = perm.mode | if status.is_removed { SHM_DEST } else { 0 };
+        let mode = perm.mode | shm::state(&status);
         text.put(format_args!(
             "{:>10} {id:>10}  {mode:>4o} {:>21} {creator:>5} {last:>5}  {:>5} {:>5} {:>5} {:>5} {:>5} {attached:>10} {detached:>10} {changed:>10} {:>21} {:>21}\n",
             perm.key.0, status.size, status.attachments, uid.0, gid.0, maker.0, group.0, 0, 0

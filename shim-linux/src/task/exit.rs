@@ -202,6 +202,11 @@ impl<P: Cpu> Process<P> {
         self.tasks.lock().iter().for_each(|task| task.park().wake_all());
     }
 
+    /// Whether all of it is to end.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.with_group(|group| group.verdict.is_some())
+    }
+
     /// Ends it: `end` is that of its last task. Returns that if the sandbox ends with it.
     fn end(&self, end: End) -> Option<End> {
         let end = self.with_group(|group: &mut Group| *group.verdict.get_or_insert(end));

@@ -352,6 +352,16 @@ impl<P: Cpu> Process<P> {
         fs.clone()
     }
 
+    /// A number that tells what its paths start from from others', while it lives.
+    pub(crate) fn fs_identity(&self) -> usize {
+        Arc::as_ptr(&self.fs.lock()).addr()
+    }
+
+    /// A number that tells its actions from others', while it lives.
+    pub(crate) fn actions_identity(&self) -> usize {
+        Arc::as_ptr(&self.actions.lock()).addr()
+    }
+
     /// Changes what the paths of its first task start from. What is replaced is dropped under the lock, which is of rank "process
     /// state".
     pub(crate) fn change_fs(&self, change: impl FnOnce(&mut FsContext<P>)) {

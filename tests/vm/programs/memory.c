@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, RW = PROT_READ | PROT_WRITE, PRIVATE = MAP_PRIVATE | MAP_ANONYMOUS, SHARED = MAP_SHARED | MAP_ANONYMOUS };
+enum { MSEAL = 462, PAGE = 4096, RW = PROT_READ | PROT_WRITE, PRIVATE = MAP_PRIVATE | MAP_ANONYMOUS, SHARED = MAP_SHARED | MAP_ANONYMOUS };
 
 static long result(long value) { return value < 0 ? -errno : value; }
 static char *map(size_t pages, int prot, int flags) { return mmap(0, pages * PAGE, prot, flags, -1, 0); }
@@ -75,8 +75,8 @@ int main(void) {
     wait(0);
 
     char *sealed = map(4, RW, PRIVATE);
-    printf("seal %ld %ld %ld", result(syscall(SYS_mseal, sealed + PAGE, PAGE, 0)), result(syscall(SYS_mseal, sealed + 1, PAGE, 0)), result(syscall(SYS_mseal, sealed, PAGE, 1)));
-    printf(" %ld\n", result(syscall(SYS_mseal, at + 5 * PAGE, 2 * PAGE, 0)));
+    printf("seal %ld %ld %ld", result(syscall(MSEAL, sealed + PAGE, PAGE, 0)), result(syscall(MSEAL, sealed + 1, PAGE, 0)), result(syscall(MSEAL, sealed, PAGE, 1)));
+    printf(" %ld\n", result(syscall(MSEAL, at + 5 * PAGE, 2 * PAGE, 0)));
     printf("sealed %ld %ld", result(munmap(sealed, 4 * PAGE)), result(mprotect(sealed, 4 * PAGE, PROT_READ)));
     printf(" %ld", moved(mmap(sealed + PAGE, PAGE, RW, PRIVATE | MAP_FIXED, -1, 0)));
     printf(" %ld %ld\n", moved(mremap(sealed + PAGE, PAGE, 2 * PAGE, MREMAP_MAYMOVE)), result(madvise(sealed, 4 * PAGE, MADV_DONTNEED)));

@@ -1,4 +1,4 @@
-//! `process_vm_readv(2)`, kcmp(2).
+//! `process_vm_readv(2)`, `process_madvise(2)`, kcmp(2).
 
 use crate::guest::{Guest, NOWHERE, errno};
 use linux_raw_sys::general as nr;
@@ -39,7 +39,25 @@ fn descriptors_of_one_file_are_equal() {
     assert_eq!(guest.ok(nr::__NR_kcmp, &[pid, pid, 0, a, copy]), 0);
     assert_ne!(guest.ok(nr::__NR_kcmp, &[pid, pid, 0, a, b]), 0);
     assert_eq!(guest.ok(nr::__NR_kcmp, &[pid, pid, 1, 0, 0]), 0);
+    for kind in 2..=6 {
+        assert_eq!(guest.ok(nr::__NR_kcmp, &[pid, pid, kind, 0, 0]), 0);
+    }
     guest.fails(errno::EBADF, nr::__NR_kcmp, &[pid, pid, 0, a, 77]);
     guest.fails(errno::EINVAL, nr::__NR_kcmp, &[pid, pid, 9, 0, 0]);
     guest.fails(errno::ESRCH, nr::__NR_kcmp, &[pid, 99, 0, a, b]);
+}
+
+#[test]
+fn advice_about_a_process_is_given_by_its_descriptor() {
+    let mut guest = Guest::new();
+    let pid: u64 = guest.task.process().pid().into();
+    let fd = guest.ok(nr::__NR_pidfd_open, &[pid, 0]);
+    let at = guest.ok(nr::__NR_mmap, &[0, 8192, 3, u64::from(nr::MAP_PRIVATE | nr::MAP_ANONYMOUS), u64::MAX, 0]);
+    let (ranges, beyond) = (guest.words(&[at, 4096, at + 4096, 4096]), guest.words(&[at, 4096, NOWHERE, 4096]));
+    assert_eq!(guest.ok(nr::__NR_process_madvise, &[fd, ranges, 2, nr::MADV_COLD.into(), 0]), 8192);
+    assert_eq!(guest.ok(nr::__NR_process_madvise, &[fd, ranges, 2, nr::MADV_DONTNEED.into(), 0]), 8192, "its own");
+    assert_eq!(guest.ok(nr::__NR_process_madvise, &[fd, beyond, 2, nr::MADV_COLD.into(), 0]), 4096);
+    guest.fails(errno::EINVAL, nr::__NR_process_madvise, &[fd, ranges, 2, nr::MADV_COLD.into(), 1]);
+    guest.fails(errno::EINVAL, nr::__NR_process_madvise, &[fd, ranges, 2, 999, 0]);
+    guest.fails(errno::EBADF, nr::__NR_process_madvise, &[77, ranges, 2, nr::MADV_COLD.into(), 0]);
 }

@@ -1,4 +1,4 @@
-//! getxattr(2), setxattr(2), listxattr(2), removexattr(2).
+//! getxattr(2), setxattr(2), listxattr(2), removexattr(2), and those with a directory (`setxattrat(2)`).
 
 use crate::guest::{Guest, errno};
 use linux_raw_sys::general as nr;
@@ -61,4 +61,28 @@ fn names_and_owners_are_checked() {
     guest.ok(nr::__NR_symlink, &[target, link]);
     guest.fails(errno::EPERM, nr::__NR_lsetxattr, &[link, name, big, 1, 0]);
     guest.fails(errno::ENOENT, nr::__NR_getxattr, &[link, name, 0, 0]);
+}
+
+#[test]
+fn a_directory_says_where_the_file_is() {
+    let mut guest = Guest::new();
+    guest.file("/file", b"");
+    let (dir, fd) = (guest.open("/", nr::O_DIRECTORY), guest.open("/file", nr::O_RDONLY));
+    let (file, name, value, room) = (guest.path("file"), guest.path("user.a"), guest.bytes(b"one"), guest.room(64));
+    let args = |guest: &mut Guest, at: u64, len: u64, flags: u64| guest.words(&[at, len | flags << 32, 0]);
+    let (given, taken) = (args(&mut guest, value, 3, 0), args(&mut guest, room, 64, 0));
+    guest.ok(nr::__NR_setxattrat, &[dir, file, 0, name, given, 16]);
+    assert_eq!(guest.ok(nr::__NR_getxattrat, &[fd, 0, nr::AT_EMPTY_PATH.into(), name, taken, 24]), 3);
+    assert_eq!(guest.peek(room, 3), b"one");
+    assert_eq!(guest.ok(nr::__NR_listxattrat, &[dir, file, 0, room, 64]), 7);
+    let create = args(&mut guest, value, 3, 1);
+    guest.fails(errno::EEXIST, nr::__NR_setxattrat, &[dir, file, 0, name, create, 16]);
+    guest.fails(errno::EINVAL, nr::__NR_getxattrat, &[dir, file, 0, name, create, 16]);
+    guest.fails(errno::EINVAL, nr::__NR_getxattrat, &[dir, file, 0, name, taken, 8]);
+    guest.fails(errno::EINVAL, nr::__NR_getxattrat, &[dir, file, 1, name, taken, 16]);
+    let more = guest.words(&[room, 64, 1]);
+    guest.fails(errno::E2BIG, nr::__NR_getxattrat, &[dir, file, 0, name, more, 24]);
+    guest.fails(errno::E2BIG, nr::__NR_getxattrat, &[dir, file, 0, name, taken, 5000]);
+    guest.ok(nr::__NR_removexattrat, &[dir, file, 0, name]);
+    guest.fails(errno::ENODATA, nr::__NR_getxattrat, &[dir, file, 0, name, taken, 16]);
 }
