@@ -196,6 +196,9 @@ pub(crate) fn mremap<P: Cpu>(
     if has(raw::MREMAP_DONTUNMAP) && round_up(old_size.0) != round_up(new_size.0) {
         return Err(errno!(INVAL, "what stays has the old size"));
     }
+    if (has(raw::MREMAP_FIXED) || has(raw::MREMAP_DONTUNMAP)) && !new.0.is_page_start() {
+        return Err(errno!(INVAL, "the new place is no page boundary"));
+    }
     if new_size.0 == 0 {
         return Err(errno!(INVAL, "the new length is 0"));
     }
