@@ -9,6 +9,7 @@ use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::map::{FileSource, MapAccess};
+use litebox_core::fs::types::OFlags;
 use litebox_core::mm::{
     Access, AddressSpace, Advice, Backing, GuestAddr, MapFlags, MapRequest, PAGE_SHIFT, PAGE_SIZE, PageRange, Place, Prot,
     RemapPlace, SharedMemory, round_up, user,
@@ -104,7 +105,12 @@ pub(crate) fn mmap<P: Cpu>(
         (true, false) => MapAccess::SharedReadOnly,
     };
     let file = match file {
-        Some(file) if file.ops().maps_zeros() => FileSource::check(&file, access).map(|()| None)?,
+        Some(file) if file.ops().maps_zeros() => {
+            if shared && !file.flags().contains(OFlags::WRITE) {
+                max_prot = max_prot.difference(Prot::WRITE);
+            }
+            FileSource::check(&file, access).map(|()| None)?
+        }
         file => file,
     };
     let backing = match file {

@@ -291,6 +291,9 @@ pub(crate) fn msync<P: Cpu>(task: &mut Task<P>, addr: Ptr, length: Len, flags: I
         return Ok(());
     }
     let range = litebox_core::mm::PageRange::new(addr.0, length.0).map_err(|_| errno!(NOMEM, "not mapped"))?;
+    if flags & raw::MS_INVALIDATE != 0 && task.mm().locked_bytes(Some(range)) > 0 {
+        return Err(errno!(BUSY, "locked in memory"));
+    }
     // The pages that a mapping shows are the file's own; only that they are mapped is to be seen to.
     task.mm().mincore(range, |_| {})
 }

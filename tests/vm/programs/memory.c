@@ -1,6 +1,7 @@
 // Memory that stays: locked, sealed; and the rarer ways of mremap(2), mmap(2), mprotect(2).
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -128,6 +129,12 @@ int main(void) {
     locks();
     seals();
     moves();
+    int zeros = open("/dev/zero", O_RDONLY);
+    char *read_only = mmap(0, PAGE, PROT_READ, MAP_SHARED, zeros, 0);
+    printf("zeros %ld", result(mprotect(read_only, PAGE, RW)));
+    mlock(read_only, PAGE);
+    printf(" %ld", result(msync(read_only, PAGE, MS_SYNC)));
+    printf(" %ld\n", result(msync(read_only, PAGE, MS_SYNC | MS_INVALIDATE)));
     char *low = map(1, RW, PRIVATE | MAP_32BIT);
     printf("low %d huge %ld\n", (unsigned long)low < 1UL << 31, moved(map(512, RW, PRIVATE | MAP_HUGETLB)));
     char *stack = map(4, RW, PRIVATE | MAP_GROWSDOWN), *plain = map(1, RW, PRIVATE);
