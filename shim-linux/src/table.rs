@@ -11,9 +11,9 @@
 
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
-    attributes, dirs, event, fcntl, files, foreign, futex, futex2, handle, ids, ioctl, limits, lock, map, membarrier, message,
-    mount, mq, msg, names, pipe, poll, prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task, terminal,
-    time, timer, transfer, xattr,
+    aio, attributes, dirs, event, fcntl, files, foreign, futex, futex2, handle, ids, ioctl, limits, lock, map, membarrier,
+    message, mount, mq, msg, names, pipe, poll, prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task,
+    terminal, time, timer, transfer, xattr,
 };
 use crate::calls::{exec, kill, pidfd, process, ptrace, seccomp, usage, wait};
 use crate::signal::Cpu;
@@ -334,11 +334,11 @@ syscalls! {
     203 sched_setaffinity (pid: Pid, size: Count, mask: Ptr) = Full [sched::sched_setaffinity, No];
     204 sched_getaffinity (pid: Pid, size: Count, mask: Ptr) = Full [sched::sched_getaffinity, No];
     205 set_thread_area () = None [NOSYS, "Linux has it no more"];
-    206 io_setup () = None [NOSYS, "not supported yet"];
-    207 io_destroy () = None [NOSYS, "not supported yet"];
-    208 io_getevents () = None [NOSYS, "not supported yet"];
-    209 io_submit () = None [NOSYS, "not supported yet"];
-    210 io_cancel () = None [NOSYS, "not supported yet"];
+    206 io_setup (room: Word, context: Ptr) = Full [aio::io_setup, No];
+    207 io_destroy (context: Word) = Full [aio::io_destroy, No];
+    208 io_getevents (context: Word, least: Offset, most: Offset, events: Ptr, timeout: Ptr) = Full [aio::io_getevents, No];
+    209 io_submit (context: Word, count: Offset, list: Ptr) = Partial [aio::io_submit, No, "done at once, by the caller; IOCB_CMD_POLL is EINVAL"];
+    210 io_cancel (context: Word, control: Ptr, event: Ptr) = Full [aio::io_cancel, No];
     211 get_thread_area () = None [NOSYS, "Linux has it no more"];
     212 lookup_dcookie () = None [NOSYS, "Linux has it no more"];
     213 epoll_create (size: Int) = Full [event::epoll_create, No];
@@ -461,7 +461,7 @@ syscalls! {
     330 pkey_alloc () = None [NOSYS, "not supported yet"];
     331 pkey_free () = None [NOSYS, "not supported yet"];
     332 statx (dir: DirFd, path: Path, flags: Flags, mask: Flags, buf: Ptr) = Partial [stat::statx, No, "no birth time"];
-    333 io_pgetevents () = None [NOSYS, "not supported yet"];
+    333 io_pgetevents (context: Word, least: Offset, most: Offset, events: Ptr, timeout: Ptr, set: Ptr) = Full [aio::io_pgetevents, No];
     334 rseq (area: Ptr, len: Count, flags: Flags, signature: Flags) = Full [rseq::rseq, No];
     335 uretprobe () = None [NOSYS, "no programs run in the kernel for a guest"];
     424 pidfd_send_signal (pidfd: Fd, sig: Sig, info: Ptr, flags: Flags) = Partial [pidfd::pidfd_send_signal, No, "to threads and groups it is EINVAL"];

@@ -12,6 +12,7 @@ use crate::platform::Platform;
 use crate::sync::{Mutex, WaitQueue};
 use crate::{errno, error::Result};
 use alloc::sync::Arc;
+use core::any::Any;
 use core::fmt;
 
 /// What a read takes.
@@ -42,6 +43,12 @@ impl<P: Platform> EventFd<P> {
     pub fn open(count: u32, take: Take, id: InodeId, status: OFlags) -> Arc<File<P>> {
         let ops = Arc::new(Self { count: Mutex::<P, _>::new(u64::from(count)), take, changed: PollSource::default() });
         anonymous(ops, id, "eventfd", status | OFlags::READ | OFlags::WRITE)
+    }
+
+    /// Whether that is what `file` is.
+    #[must_use]
+    pub fn is(file: &File<P>) -> bool {
+        Arc::clone(file.ops()).into_any().is_some_and(|ops| ops.is::<Self>())
     }
 
     /// Takes from the count, unless it is 0.
@@ -110,5 +117,9 @@ impl<P: Platform> FileOps<P> for EventFd<P> {
 
     fn pollable(&self) -> bool {
         true
+    }
+
+    fn into_any(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each is an open file without a place in any directory. Not here: what a file is ready for (`fs::poll`), signals (the ABI's).
 
+pub mod completions;
 pub mod epoll;
 pub mod eventfd;
 pub mod timerfd;

@@ -53,7 +53,7 @@ fn file_to_write<P: Cpu>(task: &Task<P>, fd: Fd) -> Result<Arc<File<P>>> {
     Ok(file)
 }
 
-fn range(buf: Ptr, count: Len) -> [GuestRange; 1] {
+pub(super) fn range(buf: Ptr, count: Len) -> [GuestRange; 1] {
     [GuestRange { addr: buf.0, len: usize::try_from(count.0).unwrap_or(user::MAX_IO).min(user::MAX_IO) }]
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The functions' documentation is the man page of their name; a comment says only where they differ or what is not evident.
 
+pub(crate) mod aio;
 pub(crate) mod attributes;
 pub(crate) mod dirs;
 pub(crate) mod event;

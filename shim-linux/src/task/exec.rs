@@ -34,6 +34,7 @@ impl<P: Cpu> Task<P> {
         *process.fs.lock() = Arc::clone(&self.fs);
         self.files().close_on_exec();
         process.own_actions();
+        process.close_completions();
         process.timers().delete_all(&process);
         self.stack = AltStack::default();
         self.saved_mask = None;

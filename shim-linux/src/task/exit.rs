@@ -213,6 +213,7 @@ impl<P: Cpu> Process<P> {
         // What it holds goes before anybody learns of its end; the lock is let go before anything is dropped.
         let files = self.files.lock().take();
         drop(files);
+        self.close_completions();
         self.running().end();
         self.sandbox().shared().semaphores().end(self.pid());
         self.disassociate(true);

@@ -7,6 +7,7 @@
 //! its `group`; a task's `tracing`, `seccomp` and `pending`; its `carried`, under which it is kicked; what a process has `spent`. Nothing is held while a task sleeps.
 //! Sources: Linux kernel/fork.c, kernel/exit.c, kernel/signal.c.
 
+mod aio;
 mod exec;
 mod exit;
 mod filtered;

@@ -8,12 +8,14 @@ use crate::exec::Running;
 use crate::signal::{Actions, Cpu, Info, Origin, Pending, SigSet, Signal};
 use crate::timer::Timers;
 use crate::tuning::Tuning;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as raw;
 use litebox_core::error::Result;
+use litebox_core::event::completions::Completions;
 use litebox_core::fs::fd_table::FdTable;
 use litebox_core::fs::path::FsContext;
 use litebox_core::fs::poll::PollSource;
@@ -201,6 +203,8 @@ pub struct Process<P: Cpu> {
     pub(super) tasks: Mutex<P, Vec<Arc<TaskShared<P>>>>,
     pub(super) terminal: Mutex<P, Terminal<P>>,
     pub(super) spent: Mutex<P, Spent>,
+    /// Contexts of asynchronous operations by their number.
+    pub(super) completions: Mutex<P, BTreeMap<u64, Arc<Completions<P>>>>,
     children_changed: WaitQueue<P>,
     signalled: PollSource<P>,
     ended: PollSource<P>,
@@ -291,6 +295,7 @@ impl<P: Cpu> Process<P> {
             tasks: Mutex::<P, _>::new(Vec::new()),
             terminal: Mutex::<P, _>::new(Terminal::new(origins.terminal)),
             spent: Mutex::<P, _>::new(Spent::default()),
+            completions: Mutex::<P, _>::new(BTreeMap::new()),
             children_changed: WaitQueue::new(),
             signalled: PollSource::default(),
             ended: PollSource::default(),

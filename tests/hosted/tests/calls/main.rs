@@ -1,5 +1,6 @@
 //! System calls, made through the dispatcher as a guest makes them. A file for each family.
 
+mod aio;
 mod event;
 mod foreign;
 mod futex;
