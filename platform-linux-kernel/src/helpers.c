@@ -289,6 +289,11 @@ static u64 since_last_count(const struct task_struct *task)
 	return min_t(u64, now - from, TICK_NSEC);
 }
 
+u8 litebox_activity(struct task_struct *task)
+{
+	return task ? task_state_to_char(task) : 'S';
+}
+
 void litebox_usage(struct task_struct *task, struct litebox_usage *used)
 {
 	if (!task)

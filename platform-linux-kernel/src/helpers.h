@@ -45,4 +45,5 @@ struct litebox_usage {
 };
 
 void litebox_usage(struct task_struct *task, struct litebox_usage *used);
+u8 litebox_activity(struct task_struct *task);
 #endif

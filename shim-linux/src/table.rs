@@ -263,7 +263,7 @@ syscalls! {
     132 utime (path: Path, times: Ptr) = Full [attributes::utime, No];
     133 mknod (path: Path, mode: Mode, dev: Word) = Partial [names::mknod, No, "device nodes can be made and not opened"];
     134 uselib () = None [NOSYS, "Linux has it no more"];
-    135 personality (persona: Flags) = Partial [task::personality, No, "kept for the process and without effect"];
+    135 personality (persona: Flags) = Partial [task::personality, No, "without effect but for STICKY_TIMEOUTS"];
     136 ustat () = None [NOSYS, "not supported yet"];
     137 statfs (path: Path, buf: Ptr) = Full [stat::statfs, No];
     138 fstatfs (fd: Fd, buf: Ptr) = Full [stat::fstatfs, No];

@@ -12,7 +12,7 @@ use litebox_core::error::Result;
 use litebox_core::mm::GuestAddr;
 use litebox_shim_linux::processors::Processors;
 use litebox_shim_linux::signal::sequence::Sequences;
-use litebox_shim_linux::signal::{Barrier, Cpu, FPU_SOFTWARE_BYTES};
+use litebox_shim_linux::signal::{Activity, Barrier, Cpu, FPU_SOFTWARE_BYTES};
 use litebox_shim_linux::usage::Usage;
 use litebox_shim_linux::vdso::Vdso;
 
@@ -129,6 +129,15 @@ impl Cpu for LinuxKernel {
             major_faults: used.major_faults,
             voluntary: used.voluntary,
             involuntary: used.involuntary,
+        }
+    }
+
+    fn activity(carrier: &Handle) -> Activity {
+        // SAFETY: As above.
+        match unsafe { sys::litebox_activity(carrier.task()) } {
+            b'R' => Activity::Running,
+            b'S' => Activity::Sleeping,
+            _ => Activity::Blocked,
         }
     }
 

@@ -11,7 +11,7 @@ use litebox_core::error::Result;
 use litebox_core::mm::{GuestAddr, user};
 use litebox_shim_linux::processors::Processors;
 use litebox_shim_linux::signal::sequence::Sequences;
-use litebox_shim_linux::signal::{Barrier, Cpu, FPU_SOFTWARE_BYTES};
+use litebox_shim_linux::signal::{Activity, Barrier, Cpu, FPU_SOFTWARE_BYTES};
 use litebox_shim_linux::usage::Usage;
 
 /// Where the bytes that are software's are in an image, and the smallest image: legacy area and header.
@@ -138,6 +138,11 @@ impl Cpu for WindowsKernel {
 
     fn set_affinity(_carrier: &Handle, allowed: &Processors) -> bool {
         !allowed.intersection(&Self::processors()).is_empty()
+    }
+
+    /// Nobody says: a gap, listed in docs/windows.md.
+    fn activity(_carrier: &Handle) -> Activity {
+        Activity::Sleeping
     }
 
     /// Nothing is measured: a gap, listed in docs/windows.md.

@@ -35,14 +35,12 @@ pub(super) fn fill_new<P: Cpu>(task: &Task<P>, at: GuestAddr, len: u64) {
     }
 }
 
-/// The pages that a call is about, all those that the bytes touch; `None` if there are none.
+/// The pages that a call is about, all those that the bytes touch; `None` if there are none. A length that overflows is none, as in
+/// Linux.
 fn pages(addr: Ptr, len: Len) -> Result<Option<PageRange>> {
     let into = addr.0.get() & PAGE_SIZE.wrapping_sub(1);
-    let bytes = len.0.checked_add(into).and_then(round_up).ok_or(errno!(INVAL, "the length overflows"))?;
-    if bytes == 0 {
-        return Ok(None);
-    }
-    let end = addr.0.page_start().get().checked_add(bytes).ok_or(errno!(INVAL, "the length overflows"))?;
+    let Some(bytes) = len.0.checked_add(into).and_then(round_up).filter(|bytes| *bytes > 0) else { return Ok(None) };
+    let end = addr.0.page_start().get().checked_add(bytes).ok_or(errno!(INVAL, "the range overflows"))?;
     PageRange::between(addr.0.page_start(), GuestAddr::new(end)).map(Some).ok_or(errno!(NOMEM, "nothing can be mapped there"))
 }
 
@@ -110,5 +108,9 @@ pub(crate) fn mseal<P: Cpu>(task: &mut Task<P>, addr: Ptr, len: Len, flags: Word
     if flags.0 != 0 || !addr.0.is_page_start() {
         return Err(errno!(INVAL, "unknown flags or no page boundary"));
     }
-    pages(addr, len)?.map_or(Ok(()), |range| task.mm().seal(range))
+    let range = pages(addr, len)?;
+    if range.is_none() && len.0 > 0 {
+        return Err(errno!(INVAL, "the length overflows"));
+    }
+    range.map_or(Ok(()), |range| task.mm().seal(range))
 }

@@ -194,9 +194,14 @@ pub(super) fn timeout<P: Cpu>(at: GuestAddr) -> Result<Patience> {
     Ok(Patience::of::<P>(time))
 }
 
+/// Whether the program is told what is left of a wait. Linux: `STICKY_TIMEOUTS` of `linux/personality.h`.
+fn is_told<P: Cpu>(task: &Task<P>) -> bool {
+    task.process().with(|state| state.tuning.personality) & 0x0400_0000 == 0
+}
+
 /// Tells what is left of a wait; that it cannot be told changes nothing.
-fn tell_left<P: Cpu>(at: GuestAddr, patience: Patience) {
-    if at != GuestAddr::default() {
+fn tell_left<P: Cpu>(task: &Task<P>, at: GuestAddr, patience: Patience) {
+    if at != GuestAddr::default() && is_told(task) {
         let _ = time::write::<P>(at, patience.left::<P>());
     }
 }
@@ -216,7 +221,7 @@ pub(crate) fn ppoll<P: Cpu>(task: &mut Task<P>, fds: Ptr, nfds: Count, at: Ptr, 
     let patience = timeout::<P>(at.0)?;
     let mask = mask::<P>(set.0, size.0)?;
     let found = with_mask(task, mask, |task| poll_for(task, fds, nfds, patience));
-    tell_left::<P>(at.0, patience);
+    tell_left(task, at.0, patience);
     found
 }
 
@@ -306,7 +311,7 @@ pub(crate) fn select<P: Cpu>(task: &mut Task<P>, nfds: Int, r: Ptr, w: Ptr, e: P
     };
     let patience = Patience::of::<P>(time);
     let found = select_for(task, nfds, [r, w, e], patience);
-    if time.is_some() {
+    if time.is_some() && is_told(task) {
         let left = patience.left::<P>();
         let seconds = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
         // That it cannot be told changes nothing.
@@ -320,7 +325,7 @@ pub(crate) fn pselect6<P: Cpu>(task: &mut Task<P>, nfds: Int, r: Ptr, w: Ptr, e:
     let patience = timeout::<P>(at.0)?;
     let mask = mask::<P>(GuestAddr::new(set), size)?;
     let found = with_mask(task, mask, |task| select_for(task, nfds, [r, w, e], patience));
-    tell_left::<P>(at.0, patience);
+    tell_left(task, at.0, patience);
     found
 }
 

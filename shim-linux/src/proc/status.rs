@@ -9,7 +9,7 @@ use super::system::ticks;
 use super::text::{Text, line};
 use crate::calls::{prctl, terminal};
 use crate::processors::{List, Mask};
-use crate::signal::{Cpu, Handler, SigSet, Signal};
+use crate::signal::{Activity, Cpu, Handler, SigSet, Signal};
 use crate::task::{Condition, Process};
 use crate::usage::Usage;
 use alloc::vec::Vec;
@@ -73,13 +73,19 @@ pub(super) fn personality<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
     line(format_args!("{persona:08x}\n"))
 }
 
-/// Letter and word of what it looks like. Nobody says whether a task runs or sleeps, so all that live are said to sleep.
+/// Letter and word of what it looks like.
 fn condition<P: Cpu>(who: &Who<P>, process: &Process<P>) -> (char, &'static str) {
-    if matches!(who.task(), Ok(Some(task)) if task.is_halted()) {
+    let task = who.task().ok().flatten();
+    if task.as_ref().is_some_and(|task| task.is_halted()) {
         return ('t', "tracing stop");
     }
     match process.condition() {
-        Condition::Alive => ('S', "sleeping"),
+        // One that is about to begin or to end has no carrier.
+        Condition::Alive => match task.and_then(|task| task.with_carrier(P::activity)) {
+            Some(Activity::Running) | None => ('R', "running"),
+            Some(Activity::Sleeping) => ('S', "sleeping"),
+            Some(Activity::Blocked) => ('D', "disk sleep"),
+        },
         Condition::Stopped => ('T', "stopped"),
         Condition::Zombie => ('Z', "zombie"),
     }

@@ -24,9 +24,20 @@ pub enum Barrier {
     Sequences,
 }
 
+/// What a carrier does at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// It runs, or would if there was a processor for it.
+    Running,
+    /// It waits, until a kick at the latest.
+    Sleeping,
+    /// It waits, and nothing but what it waits for ends that soon.
+    Blocked,
+}
+
 /// Floating-point and vector registers, and the two segment bases, of the *current* guest thread; kicks of others.
 ///
-/// Fifteen kinds of function of the host interface, beside [`Platform`]'s. None sleeps but where it says so.
+/// Sixteen kinds of function of the host interface, beside [`Platform`]'s. None sleeps but where it says so.
 pub trait Cpu: Platform {
     /// A carrier, as others reach it: a task has its own from [`Task::begin`](crate::task::Task::begin) to
     /// [`Task::exit`](crate::task::Task::exit).
@@ -97,6 +108,9 @@ pub trait Cpu: Platform {
 
     /// What a carrier has used since the host made it; the time up to now, if it runs. Called as [`Cpu::kick`].
     fn used(carrier: &Self::Carrier) -> Usage;
+
+    /// What a carrier does; it may do something else at once. Called as [`Cpu::kick`].
+    fn activity(carrier: &Self::Carrier) -> Activity;
 
     /// The vDSO that programs are shown, if there is one.
     fn vdso() -> Option<Arc<Vdso<Self>>> {

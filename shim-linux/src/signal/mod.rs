@@ -16,7 +16,7 @@ pub mod sequence;
 
 pub use action::{Action, Actions, DefaultAction, Handler, SaFlags};
 pub use altstack::{AltStack, MIN_SIGNAL_STACK};
-pub use cpu::{Barrier, Cpu};
+pub use cpu::{Activity, Barrier, Cpu};
 pub use fault::{Fault, FaultKind};
 pub use frame::{
     Built, FPU_SOFTWARE_BYTES, FRAME_BYTES, Restored, build, fpu_bytes_on_stack, fpu_seal, frame_of_return, restore,

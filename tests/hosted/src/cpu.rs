@@ -6,7 +6,7 @@ use litebox_core::error::Result;
 use litebox_core::mm::{GuestAddr, user};
 use litebox_shim_linux::processors::Processors;
 use litebox_shim_linux::signal::sequence::Sequences;
-use litebox_shim_linux::signal::{Barrier, Cpu, FPU_SOFTWARE_BYTES};
+use litebox_shim_linux::signal::{Activity, Barrier, Cpu, FPU_SOFTWARE_BYTES};
 use litebox_shim_linux::usage::Usage;
 use std::cell::{Cell, RefCell};
 
@@ -119,6 +119,10 @@ impl Cpu for Hosted {
     fn used(carrier: &Interrupter) -> Usage {
         let [user, system] = carrier.worked();
         Usage { user, system, ..Usage::default() }
+    }
+
+    fn activity(carrier: &Interrupter) -> Activity {
+        if carrier.sleeps() { Activity::Sleeping } else { Activity::Running }
     }
 
     fn cpuid(leaf: u32, _subleaf: u32) -> [u32; 4] {

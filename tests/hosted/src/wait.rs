@@ -31,6 +31,8 @@ struct Carrier {
     kicked: AtomicBool,
     /// Nanoseconds in ring 3 and in the kernel that it says it has worked.
     worked: [AtomicU64; 2],
+    /// Whether it waits until a kick at the latest.
+    sleeps: AtomicBool,
 }
 
 /// Interrupts one thread's interruptible waits, as a kill or a kick does.
@@ -64,6 +66,11 @@ impl Interrupter {
         self.0.worked.each_ref().map(|sum| Duration::from_nanos(sum.load(Ordering::SeqCst)))
     }
 
+    /// Whether it waits until it is interrupted at the latest.
+    pub(crate) fn sleeps(&self) -> bool {
+        self.0.sleeps.load(Ordering::SeqCst)
+    }
+
     /// Ends the thread's wait, or its next one.
     pub fn interrupt(&self) {
         self.0.kicked.store(true, Ordering::SeqCst);
@@ -89,16 +96,20 @@ impl Wait for Hosted {
         if kicked() {
             return Wakeup::Interrupted;
         }
+        let sleeps = |sleeps: bool| CARRIER.with(|carrier| carrier.sleeps.store(sleeps, Ordering::SeqCst));
+        sleeps(mode == WaitMode::Interruptible);
         let held = match deadline {
             None => bucket.changed.wait(held).unwrap_or_else(PoisonError::into_inner),
             Some(deadline) => {
                 let Some(left) = deadline.checked_sub(Hosted::monotonic()).filter(|left| !left.is_zero()) else {
+                    sleeps(false);
                     return Wakeup::TimedOut;
                 };
                 bucket.changed.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner).0
             }
         };
         drop(held);
+        sleeps(false);
         if kicked() {
             Wakeup::Interrupted
         } else if deadline.is_some_and(|deadline| Hosted::monotonic() >= deadline) {
