@@ -57,13 +57,13 @@ pub mod wire;
 pub use mount::{Mount, MountFlags, Permissions, Source};
 pub use number::Request;
 pub use request::{
-    Configure, Ended, GiveFd, HostObject, Kill, NewTerminal, Target, Terminal, TerminalSize, UserBytes, Version, Wait, WaitFlags,
+    Configure, Ended, GiveFd, HostObject, Kill, NewTerminal, Target, Terminal, TerminalSize, Trap, UserBytes, Version, Wait, WaitFlags,
 };
 pub use run::{Run, RunText, Strings, guest_path};
 
 /// The version of this ABI. A launcher runs with any kernel side whose [`Version`] range holds it. 2 added [`Source::Overlay`],
-/// 3 [`Terminal`], 4 what a [`Mount`] makes and limits, names and users.
-pub const VERSION: u32 = 4;
+/// 3 [`Terminal`], 4 what a [`Mount`] makes and limits, names and users, 5 [`Trap`].
+pub const VERSION: u32 = 5;
 /// The oldest version whose requests mean the same in this one.
 pub const OLDEST: u32 = 1;
 

@@ -86,6 +86,33 @@ bitflags! {
     }
 }
 
+/// How a sandbox's programs are kept in ring 3.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trap {
+    /// As the kernel side does it if nothing is said.
+    #[default]
+    Usual,
+    /// As guests of AMD's SVM. `ENODEV`: the processor, or this kernel side, cannot; `EBUSY`: somebody else has it.
+    Svm,
+}
+
+impl Trap {
+    fn decode(trap: u32) -> Result<Self, Bad> {
+        match trap {
+            0 => Ok(Self::Usual),
+            1 => Ok(Self::Svm),
+            _ => Err(Bad::Range),
+        }
+    }
+
+    const fn encode(self) -> u32 {
+        match self {
+            Self::Usual => 0,
+            Self::Svm => 1,
+        }
+    }
+}
+
 /// `CONFIGURE`: limits and flags. At most once, before any other request but `VERSION`; without it the defaults hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Configure {
@@ -97,17 +124,19 @@ pub struct Configure {
     pub trace: Option<HostObject>,
     /// The machine's name as uname(2) tells it, of at most [`NAME_BYTES_MAX`]; `None`: the module's default.
     pub name: Option<UserBytes>,
+    /// The trap.
+    pub trap: Trap,
 }
 
 impl Configure {
     /// From a copy of the caller's bytes.
     ///
     /// # Errors
-    /// [`Bad::Size`], [`Bad::Flags`], [`Bad::Reserved`], [`Bad::TooBig`] for a long name.
+    /// [`Bad::Size`], [`Bad::Flags`], [`Bad::Reserved`], [`Bad::TooBig`] for a long name, [`Bad::Range`] for an unknown trap.
     pub fn decode(bytes: &[u8]) -> Result<Self, Bad> {
         let wire: wire::Configure = exactly(bytes)?;
         let flags = ConfigureFlags::from_bits(wire.flags).ok_or(Bad::Flags)?;
-        zero(&[wire.reserved.into()])?;
+        let trap = Trap::decode(wire.trap)?;
         let name = match wire.name_len {
             0 => {
                 zero(&[wire.name])?;
@@ -122,7 +151,7 @@ impl Configure {
             zero(&[wire.trace])?;
             None
         };
-        Ok(Self { memory: NonZeroU64::new(wire.memory), tasks: NonZeroU32::new(wire.tasks), trace, name })
+        Ok(Self { memory: NonZeroU64::new(wire.memory), tasks: NonZeroU32::new(wire.tasks), trace, name, trap })
     }
 
     /// To bytes.
@@ -136,7 +165,7 @@ impl Configure {
             trace: self.trace.map_or(0, |object| object.0),
             name: self.name.map_or(0, |name| name.addr),
             name_len: self.name.map_or(0, |name| name.len),
-            reserved: 0,
+            trap: self.trap.encode(),
         }
     }
 }
@@ -402,6 +431,7 @@ mod tests {
         tasks: NonZeroU32::new(64),
         trace: Some(HostObject(2)),
         name: Some(UserBytes { addr: 0x1000, len: 3 }),
+        trap: Trap::Svm,
     };
     const MOUNT: Mount = Mount {
         source: Source::Host(HostObject(5)),
@@ -489,11 +519,7 @@ mod tests {
     #[test]
     fn reserved_and_unused_fields_are_zero() {
         let refused = Err(Bad::Reserved);
-        for wrong in
-            [wire::Configure { reserved: 1, ..CONFIGURE.encode() }, wire::Configure { name_len: 0, ..CONFIGURE.encode() }]
-        {
-            assert_eq!(Configure::decode(wrong.as_bytes()).map(drop), refused);
-        }
+        assert_eq!(Configure::decode(wire::Configure { name_len: 0, ..CONFIGURE.encode() }.as_bytes()).map(drop), refused);
         assert_eq!(Configure::decode(wire::Configure { flags: 0, ..CONFIGURE.encode() }.as_bytes()).map(drop), refused);
         for wire in [
             wire::Mount { mode: 1, ..MOUNT.encode() },
@@ -527,6 +553,7 @@ mod tests {
 
     #[test]
     fn values_out_of_range() {
+        assert_eq!(Configure::decode(wire::Configure { trap: 2, ..CONFIGURE.encode() }.as_bytes()), Err(Bad::Range));
         for kind in [0, 9, u32::MAX] {
             assert_eq!(Mount::decode(wire::Mount { kind, ..MOUNT.encode() }.as_bytes()), Err(Bad::Range));
         }

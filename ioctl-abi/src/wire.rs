@@ -43,8 +43,8 @@ wire! {
         name: u64,
         /// Its bytes; 0 for the usual name.
         name_len: u32,
-        /// Zero.
-        reserved: u32,
+        /// [`crate::Trap`]: 0 usual, 1 SVM.
+        trap: u32,
     }
     /// See [`crate::Mount`].
     Mount, 48 {

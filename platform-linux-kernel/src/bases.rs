@@ -10,7 +10,7 @@ use core::arch::asm;
 /// First address that is no user address on any x86-64 processor with four-level tables; also what the guest's memory ends below.
 pub(crate) const USER_END: u64 = 0x7fff_ffff_f000;
 
-/// A base that user space may have: below [`USER_END`]. A kernel or non-canonical address here is refused.
+/// A base that user space may have: below [`USER_END`], unless it has set it itself. A non-canonical address never is one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UserBase(u64);
 
@@ -18,6 +18,11 @@ impl UserBase {
     /// Checks `addr`.
     pub(crate) fn new(addr: u64) -> Option<Self> {
         (addr < USER_END).then_some(Self(addr))
+    }
+
+    /// What ring 3 has put there itself, by instructions that take any canonical address.
+    pub(crate) fn of_processor(addr: u64) -> Self {
+        Self(addr)
     }
 }
 

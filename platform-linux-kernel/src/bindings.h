@@ -6,6 +6,7 @@
 #include <linux/sched.h>
 #include <linux/shmem_fs.h>
 #include <linux/signal.h>
+#include <linux/syscore_ops.h>
 #include <linux/syscall_user_dispatch.h>
 #include <linux/thread_info.h>
 #include <linux/timekeeper_internal.h>

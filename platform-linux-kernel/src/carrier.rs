@@ -14,6 +14,8 @@
 //! - Whoever has a guest holds its space's file, and so the module.
 //! Locks: the sandbox's list, a spinlock, in the probes. The probes do not sleep; a guest is dropped in a task work.
 
+use crate::hardware::stub;
+use crate::hardware::vcpu::Vcpu;
 use crate::host::LinuxKernel;
 use crate::lend::Lent;
 use crate::mm::space::{Kept, Space};
@@ -21,6 +23,7 @@ use crate::rest::{self, Crew, Seat};
 use crate::sandbox::Sandbox;
 use crate::sys;
 use crate::trap::clone;
+use crate::trap::regs::shim_regs;
 use crate::trap::signal::{self, mask};
 use alloc::sync::Arc as Shared;
 use core::arch::asm;
@@ -36,6 +39,8 @@ use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
 use litebox_core::mm::AddressSpace;
 use litebox_ioctl_abi::Ended;
+use litebox_shim_linux::regs::Regs;
+use litebox_shim_linux::signal::sequence::Sequences;
 use litebox_shim_linux::task::{End, Task};
 
 /// What a signal is that has no number.
@@ -62,6 +67,8 @@ pub(crate) struct Guest {
     in_crew: AtomicBool,
     /// What the library OS knows of it; the carrier's own, and none once the guest has ended.
     north: UnsafeCell<Option<North>>,
+    /// Its virtual processor, if it is a hardware guest; the carrier's own.
+    vcpu: Option<KBox<Vcpu>>,
     /// What its maker, whose carrier this is, goes on with; the carrier's own.
     lent: UnsafeCell<Option<KBox<Lent>>>,
     /// Where the carrier is to rest, from the guest's end until it does; the carrier's own.
@@ -118,6 +125,8 @@ impl Guest {
     /// # Errors
     /// ENOMEM.
     pub(crate) fn new(sandbox: Arc<Sandbox>, crew: Arc<Crew>, task: Task<LinuxKernel>) -> Result<Arc<Self>> {
+        let vcpu = sandbox.engine().map(|engine| KBox::new(Vcpu::new(engine)?, GFP_KERNEL_ACCOUNT).map_err(Error::from));
+        let vcpu = vcpu.transpose()?;
         let guest = Self {
             block: BLOCK,
             kicked: AtomicBool::new(false),
@@ -128,6 +137,7 @@ impl Guest {
             in_crew: AtomicBool::new(false),
             mm: UnsafeCell::new(Some(task.mm().clone())),
             north: UnsafeCell::new(Some(North { task, end: None })),
+            vcpu,
             lent: UnsafeCell::new(None),
             seat: UnsafeCell::new(None),
             rest_work: UnsafeCell::new(sys::callback_head { next: ptr::null_mut(), func: Some(rest::come_to_rest) }),
@@ -164,6 +174,16 @@ impl Guest {
     /// ENOMEM, ENFILE.
     pub(crate) fn make_space(&self) -> Result {
         self.before_begin(|mm| mm.host().file().map(|_file| ())).unwrap_or(Err(ESRCH))
+    }
+
+    /// Its virtual processor.
+    pub(crate) fn vcpu(&self) -> Option<&Vcpu> {
+        self.vcpu.as_deref()
+    }
+
+    /// Whether it is in ring 3 by the processor's virtualisation.
+    pub(crate) fn is_hardware(&self) -> bool {
+        self.vcpu.is_some()
     }
 
     /// The guests of its host process.
@@ -266,6 +286,60 @@ impl Current {
         unsafe { &*self.mm.get() }.as_deref()
     }
 
+    /// Its registers: those of `frame`, the current task's entry frame, or its virtual processor's. The borrow ends before the guest
+    /// goes on.
+    pub(crate) fn frame<'a>(&'a self, frame: &'a mut sys::pt_regs) -> &'a mut Regs {
+        match self.vcpu() {
+            // SAFETY: The carrier itself. Whoever borrows the frame, which is one at a time, borrows these.
+            Some(vcpu) => unsafe { vcpu.regs() },
+            None => shim_regs(frame),
+        }
+    }
+
+    /// Makes the current task's way to ring 3 that of its guest, which is to begin with `regs`.
+    pub(crate) fn set_registers(&self, regs: &Regs) {
+        // SAFETY: The current task's own entry frame, which nobody borrows now.
+        let frame = unsafe { &mut *registers() };
+        *self.frame(frame) = *regs;
+        if self.is_hardware() {
+            stub::set_frame(frame);
+        }
+    }
+
+    /// Maps its page tables over the current task's user half.
+    ///
+    /// # Errors
+    /// Those of [`Space::replace_current`].
+    pub(crate) fn show_space(&self) -> Result {
+        self.sandbox.show(self.space().ok_or(ESRCH)?)
+    }
+
+    /// Has its virtual processor keep this area of restartable sequences.
+    pub(crate) fn watch_sequences(&self, area: Option<Sequences>) {
+        if let Some(vcpu) = self.vcpu() {
+            // SAFETY: The carrier itself, outside of its guest's stays in ring 3.
+            unsafe { vcpu.watch(area) };
+        }
+    }
+
+    /// Gives `child`, which has not begun, what its virtual processor has of its maker's.
+    pub(crate) fn hand_down(&self, child: &Guest) {
+        if let (Some(vcpu), Some(new)) = (self.vcpu(), child.vcpu()) {
+            // SAFETY: The carrier itself, outside of its guest's stays in ring 3.
+            let area = unsafe { vcpu.watched() };
+            // SAFETY: Nobody is the child's carrier yet; this is its maker.
+            unsafe { new.watch(area) };
+        }
+    }
+
+    /// Has its virtual processor begin anew, with another program or other page tables.
+    pub(crate) fn reset_vcpu(&self) {
+        if let (Some(vcpu), Some(engine)) = (self.vcpu(), self.sandbox.engine()) {
+            // SAFETY: The carrier itself, outside of its guest's stays in ring 3.
+            unsafe { vcpu.start_over(engine) };
+        }
+    }
+
     /// Its page tables.
     pub(crate) fn space(&self) -> Option<&Space> {
         self.mm().map(AddressSpace::host)
@@ -278,7 +352,6 @@ impl Current {
     pub(crate) fn replace_mm(&mut self, mm: Shared<AddressSpace<LinuxKernel>>) -> Result {
         // SAFETY: The carrier alone uses it, and `self` is borrowed mutably: nobody holds what `mm` gave.
         let old = unsafe { &mut *self.mm.get() }.replace(mm);
-        let mm = self.mm().ok_or(ESRCH)?;
         let (old, kept) = match old.map(Shared::try_unwrap) {
             Some(Ok(old)) => {
                 let kept = Kept::of(&old);
@@ -289,11 +362,13 @@ impl Current {
             Some(Err(shared)) => (Some(shared), None),
             None => (None, None),
         };
+        self.reset_vcpu();
+        let mm = self.mm().ok_or(ESRCH)?;
         if kept.is_some_and(|kept| mm.host().take_over(&kept, mm.quota())) {
             return Ok(());
         }
         // The host's mapping keeps the old space's file by itself. The old memory goes when its last table is gone.
-        let result = mm.host().replace_current();
+        let result = self.show_space();
         drop(old);
         result
     }

@@ -4,6 +4,7 @@
 //! Hostile input: request numbers and structures from whoever may open the device; each structure is copied once, then decoded.
 //! Locks: a sandbox's phase, for the length of a request; not while it runs a program or waits. May sleep.
 
+use crate::hardware::engine::Lease;
 use crate::host::{self, LinuxKernel};
 use crate::sandbox::{Phase, Sandbox};
 use crate::{start, sys};
@@ -23,7 +24,7 @@ use litebox_core::tty::settings::Settings;
 use litebox_ioctl_abi::wire::IntoBytes;
 use litebox_ioctl_abi::{
     Bad, Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, NewTerminal, Permissions, Request, Run, Source, Strings,
-    Target, Terminal, TerminalSize, UserBytes, Version, Wait, WaitFlags, guest_path,
+    Target, Terminal, TerminalSize, Trap, UserBytes, Version, Wait, WaitFlags, guest_path,
 };
 use litebox_shim_linux::launch::{Builder, Memory};
 use litebox_shim_linux::machine::Machine;
@@ -178,10 +179,17 @@ fn configure(sandbox: &Sandbox, device: &File, request: Configure) -> Result {
     let name = request.name.map(copy_in).transpose()?;
     let name = name.as_deref().map(core::str::from_utf8).transpose().map_err(|_| EINVAL)?;
     let memory = request.memory.map_or_else(default_memory, core::num::NonZeroU64::get);
+    let lease = match request.trap {
+        Trap::Usual => None,
+        Trap::Svm => Some(Lease::take()?),
+    };
     let mut phase = sandbox.phase.lock();
     let Phase::New = *phase else { return Err(EBUSY) };
     let machine = Machine::new(memory, request.tasks.map(core::num::NonZeroU32::get), trace);
     *phase = Phase::Described(Builder::on(machine.named(name)).map_err(failed)?);
+    if let Some(lease) = lease {
+        sandbox.use_hardware(lease);
+    }
     Ok(())
 }
 

@@ -3,9 +3,13 @@
  * Inline functions and macros of the kernel that Rust cannot reach. One line of work each; the reason stands above it.
  * Anything that is an exported function, or plain arithmetic on exported data, is done in Rust.
  */
+#include <linux/cpuhotplug.h>
 #include <linux/cpumask.h>
+#include <linux/entry-virt.h>
+#include <linux/mem_encrypt.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/rcupdate.h>
 #include <linux/rseq.h>
 #include <linux/sched/clock.h>
 #include <linux/sched/cputime.h>
@@ -304,4 +308,97 @@ void litebox_usage(struct task_struct *task, struct litebox_usage *used)
 	used->major_faults = task->maj_flt;
 	used->voluntary = task->nvcsw;
 	used->involuntary = task->nivcsw;
+}
+
+/* An inline function and macros, by configuration. */
+void litebox_free_pages(struct page *page, unsigned int order)
+{
+	__free_pages(page, order);
+}
+
+u64 litebox_physical(const struct page *page)
+{
+	return __sme_set(page_to_phys(page));
+}
+
+/*
+ * Inline walks, whose first level is folded or not as the kernel was booted. Copies what a four-level top table of the current memory's
+ * user half has. The kernel's copy of an entry may forbid execution, to find a missing switch of tables; a guest's does not.
+ */
+void litebox_user_tables(u64 *to)
+{
+	pgd_t *top = pgd_offset(current->mm, 0);
+	const u64 *from = (const u64 *)p4d_offset(top, 0);
+	unsigned int i;
+
+	for (i = 0; i < PTRS_PER_PGD / 2; i++)
+		to[i] = pgtable_l5_enabled() && pgd_none(*top) ? 0 : READ_ONCE(from[i]) & ~_PAGE_NX;
+}
+
+/* A variable or a constant, by configuration. */
+unsigned int litebox_processors_end(void)
+{
+	return nr_cpu_ids;
+}
+
+/* Inline. Calls @on on every processor, now and when it comes, and @off when it goes and in the end. */
+int litebox_watch_processors(int (*on)(unsigned int cpu), int (*off)(unsigned int cpu))
+{
+	return cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "litebox:online", on, off);
+}
+
+void litebox_forget_processors(int state)
+{
+	cpuhp_remove_state(state);
+}
+
+static void nothing(void *unused)
+{
+}
+
+/* Takes a function in C, which is the kernel's to call. All others have been interrupted when it returns. */
+void litebox_interrupt_processors(void)
+{
+	smp_call_function(nothing, NULL, 1);
+}
+
+/*
+ * Inline tests of the current task's flags. A kick's flag would end the work, as a signal does; what it announces is as well done as what
+ * is to be done at a resume. False if the host's exit path has to see to it.
+ */
+bool litebox_take_work(void)
+{
+	if (test_thread_flag(TIF_NOTIFY_SIGNAL)) {
+		clear_notify_signal();
+		set_thread_flag(TIF_NOTIFY_RESUME);
+	}
+	return xfer_to_guest_mode_handle_work() == 0;
+}
+
+bool litebox_has_work(void)
+{
+	return xfer_to_guest_mode_work_pending();
+}
+
+/* Macros that tell lockdep and the tracers, by configuration. */
+void litebox_interrupts_off(void)
+{
+	local_irq_disable();
+}
+
+void litebox_interrupts_on(void)
+{
+	local_irq_enable();
+}
+
+/* Inline. */
+void litebox_note_guest(void)
+{
+	rcu_virt_note_context_switch();
+}
+
+/* A macro adds the context. For where nothing may sleep; false if a byte cannot be read without. */
+bool litebox_peek(u8 *to, unsigned long from, unsigned long len)
+{
+	return copy_from_user_nofault(to, (const void __user *)from, len) == 0;
 }

@@ -46,4 +46,17 @@ struct litebox_usage {
 
 void litebox_usage(struct task_struct *task, struct litebox_usage *used);
 u8 litebox_activity(struct task_struct *task);
+void litebox_free_pages(struct page *page, unsigned int order);
+u64 litebox_physical(const struct page *page);
+void litebox_user_tables(u64 *to);
+unsigned int litebox_processors_end(void);
+int litebox_watch_processors(int (*on)(unsigned int cpu), int (*off)(unsigned int cpu));
+void litebox_forget_processors(int state);
+void litebox_interrupt_processors(void);
+bool litebox_take_work(void);
+bool litebox_has_work(void);
+void litebox_interrupts_off(void);
+void litebox_interrupts_on(void);
+void litebox_note_guest(void);
+bool litebox_peek(u8 *to, unsigned long from, unsigned long len);
 #endif

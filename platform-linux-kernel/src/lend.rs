@@ -57,7 +57,8 @@ pub(crate) fn lend(
     regs: &mut sys::pt_regs,
     start: KBox<Start>,
 ) -> core::result::Result<Current, (Current, KBox<Start>)> {
-    if maker.is_lent() || !maker.crew().is_alone() || !maker.sandbox().has_seat(None) {
+    // A hardware guest's state is its virtual processor's, which is not handed on.
+    if maker.is_hardware() || maker.is_lent() || !maker.crew().is_alone() || !maker.sandbox().has_seat(None) {
         return Err((maker, start));
     }
     let Some(processor) = Processor::of_current() else { return Err((maker, start)) };

@@ -3,7 +3,7 @@
 //!
 //! `device` is what launchers talk to, `carrier` the host threads that guests run on, `rest` those that wait for a guest, `trap` the way of their system calls and
 //! faults into the module, `mm` their memory, `fpu` and `bases` the registers that the entry frame does not hold, `vdso` the clocks that guests read
-//! without the module.
+//! without the module. `hardware` is the second trap, for sandboxes that ask for it.
 //! Only exported interfaces of the kernel are used.
 
 extern crate alloc;
@@ -13,6 +13,7 @@ mod bases;
 mod carrier;
 mod device;
 mod fpu;
+mod hardware;
 mod host;
 mod lend;
 mod mm;
@@ -52,6 +53,7 @@ impl kernel::InPlaceModule for Litebox {
         try_pin_init!(Self {
             _hooks: {
                 check_processor()?;
+                hardware::engine::init();
                 fpu::find_components();
                 Hooks::register()?
             },

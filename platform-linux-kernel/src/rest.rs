@@ -273,9 +273,11 @@ pub(crate) enum Then {
 /// What the current carrier is to do, whose guest has ended by a system call.
 pub(crate) fn after(guest: &Current, end: End) -> Then {
     let is_thread = matches!(end, End::Task(_));
+    // As in `lend`.
+    let may_rest = !guest.is_hardware();
     // SAFETY: The current task's signal structure. If its thread is alone, others come only by itself.
     let is_alone = unsafe { (*(*carrier::task()).signal).nr_threads == 1 };
-    let left = guest.sandbox().leave(guest, is_thread, is_alone && !guest.crew().is_first);
+    let left = guest.sandbox().leave(guest, may_rest && is_thread, may_rest && is_alone && !guest.crew().is_first);
     if left.may_rest {
         // All that can fail, before the guest's end is made known.
         let seat = Seat::new((!left.is_last).then(|| guest.crew().clone()));

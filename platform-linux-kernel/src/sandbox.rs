@@ -8,12 +8,15 @@
 //! sent under it.
 
 use crate::carrier::Guest;
+use crate::hardware::engine::{Engine, Lease};
+use crate::hardware::stub;
 use crate::host::LinuxKernel;
+use crate::mm::space::Space;
 use crate::rest::{self, Crew, Seat};
 use crate::sys;
 use alloc::sync::Arc as Shared;
 use kernel::prelude::*;
-use kernel::sync::{Arc, CondVar, Mutex, SpinLock};
+use kernel::sync::{Arc, CondVar, Mutex, SetOnce, SpinLock};
 use litebox_core::tty::pair::TerminalFile;
 use litebox_ioctl_abi::Ended;
 use litebox_shim_linux::launch::Builder;
@@ -93,6 +96,8 @@ pub(crate) struct Sandbox {
     /// The guest's terminal, as whoever holds the device has it: made once, before the program runs.
     #[pin]
     terminal: Mutex<Option<Shared<TerminalFile<LinuxKernel>>>>,
+    /// The processors' virtualisation, if its guests are hardware guests.
+    lease: SetOnce<Lease>,
 }
 
 impl Sandbox {
@@ -111,6 +116,7 @@ impl Sandbox {
                 phase <- kernel::new_mutex!(Phase::New, "litebox_phase"),
                 over <- kernel::new_condvar!("litebox_over"),
                 terminal <- kernel::new_mutex!(None, "litebox_terminal"),
+                lease: SetOnce::new(),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -126,6 +132,26 @@ impl Sandbox {
 
     pub(crate) fn set_terminal(&self, master: Shared<TerminalFile<LinuxKernel>>) {
         *self.terminal.lock() = Some(master);
+    }
+
+    /// Makes its guests hardware guests; it has none yet.
+    pub(crate) fn use_hardware(&self, lease: Lease) {
+        // The first stays; another is given back.
+        let _first = self.lease.populate(lease);
+    }
+
+    /// What its guests' virtual processors run on, if they have such.
+    pub(crate) fn engine(&self) -> Option<&Engine> {
+        self.lease.as_ref().and_then(Lease::engine)
+    }
+
+    /// Maps the page tables of one of its guests over the current task's user half.
+    ///
+    /// # Errors
+    /// Those of [`Space::replace_current`].
+    pub(crate) fn show(&self, space: &Space) -> Result {
+        space.replace_current()?;
+        self.engine().map_or(Ok(()), |engine| stub::show(engine, space))
     }
 
     /// Puts a guest into the list.

@@ -9,7 +9,6 @@ use crate::carrier::{self, Guest};
 use crate::host::LinuxKernel;
 use crate::rest::Crew;
 use crate::sandbox::{Phase, Sandbox};
-use crate::trap::regs::shim_regs;
 use crate::trap::signal::{self, SYNCHRONOUS, mask};
 use crate::{bases, fpu, sys};
 use kernel::prelude::*;
@@ -53,7 +52,7 @@ pub(crate) fn become_guest(sandbox: &Arc<Sandbox>, device: u32, task: Task<Linux
 
     reset_signals();
     *sandbox.phase.lock() = Phase::Running(process);
-    let entered = mm.host().replace_current().and_then(|()| carrier::enter_current(guest));
+    let entered = sandbox.show(mm.host()).and_then(|()| carrier::enter_current(guest));
     if let Err(error) = entered {
         sandbox.set_ended(litebox_ioctl_abi::Ended::Failed(errno(error)));
         carrier::kill_current();
@@ -61,8 +60,7 @@ pub(crate) fn become_guest(sandbox: &Arc<Sandbox>, device: u32, task: Task<Linux
     }
     reset_processor();
     let Some(current) = carrier::current() else { return Err(ESRCH) };
-    // SAFETY: The entry frame of the current task lies at the top of its own kernel stack; nobody borrows it now.
-    *shim_regs(unsafe { &mut *carrier::registers() }) = regs;
+    current.set_registers(&regs);
     signal::begin(current);
     Ok(())
 }

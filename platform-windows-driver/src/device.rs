@@ -22,7 +22,7 @@ use litebox_core::fs::memory::Limits;
 use litebox_core::fs::types::Mode;
 use litebox_ioctl_abi::wire::IntoBytes;
 use litebox_ioctl_abi::{
-    Bad, Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Permissions, Request as Code, Run, Source, Target,
+    Bad, Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Permissions, Request as Code, Run, Source, Target, Trap,
     UserBytes, Version, Wait, WaitFlags, guest_path,
 };
 use litebox_shim_linux::launch::{Builder, Memory};
@@ -248,6 +248,9 @@ fn behind(input: &[u8], code: Code, bytes: UserBytes) -> Result<&[u8], Status> {
 fn configure(sandbox: &Sandbox, request: &Request) -> Result<usize, Status> {
     let input = request.input()?;
     let settings = Configure::decode(structure(input, Code::Configure)?).map_err(refused)?;
+    if settings.trap != Trap::Usual {
+        return Err(Status::of_linux(Errno::NODEV));
+    }
     let name = settings.name.map(|name| behind(input, Code::Configure, name)).transpose()?;
     let name = name.map(core::str::from_utf8).transpose().map_err(|_text| Status::of_linux(Errno::INVAL))?;
     let trace =

@@ -29,6 +29,8 @@ pub enum Exit {
     SoftwareInterrupt,
     /// `int1` (F1), of one byte.
     DebugInterrupt,
+    /// CPUID, of two bytes, where the processor does not let a guest execute it. (SVM's guests do so.)
+    Cpuid,
     /// An interrupt of the host's, which it takes when it lets interrupts in.
     Interrupt,
     /// A non-maskable interrupt of the host's.

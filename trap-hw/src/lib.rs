@@ -33,4 +33,5 @@ pub mod gdt;
 pub mod instruction;
 pub mod registers;
 pub mod svm;
+pub mod vmx;
 pub mod xstate;

@@ -253,6 +253,7 @@ mod tests {
             hostname: None,
             user: [0; 2],
             cwd: Cwd::Inherited("/".into()),
+            trap: litebox_ioctl_abi::Trap::Usual,
             trace: false,
             terminal: false,
             program: vec!["prog".into()],

@@ -2,7 +2,7 @@
 
 use crate::places::{self, Place, Show};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
-use litebox_ioctl_abi::Permissions;
+use litebox_ioctl_abi::{Permissions, Trap};
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
@@ -88,6 +88,9 @@ pub(crate) struct Cli {
     /// Set a variable, after all of --clearenv and --unsetenv
     #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"])]
     setenv: Vec<OsString>,
+    /// How the program is kept in ring 3: by the kernel's own entry (ftrace), or as a hardware guest (svm: AMD, slower)
+    #[arg(long, value_name = "TRAP", value_parser = trap, default_value = "ftrace")]
+    trap: Trap,
     /// Write each system call of the program to standard error
     #[arg(long)]
     trace: bool,
@@ -167,6 +170,8 @@ pub(crate) struct Plan {
     pub(crate) user: [u32; 2],
     /// Where the program starts.
     pub(crate) cwd: Cwd,
+    /// How the program is kept in ring 3.
+    pub(crate) trap: Trap,
     /// Whether system calls are traced.
     pub(crate) trace: bool,
     /// Whether the program has a terminal even if the launcher has none.
@@ -223,9 +228,9 @@ impl Plan {
         let set = cli.setenv.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
         let variables = Variables { clear: cli.clearenv, unset: cli.unsetenv, set };
         variables.check()?;
-        let Cli { mem: memory, tasks, hostname, user, trace, tty: terminal, program, .. } = cli;
+        let Cli { mem: memory, tasks, hostname, user, trap, trace, tty: terminal, program, .. } = cli;
         let environment = Vec::new();
-        Ok(Self { places, memory, tasks, hostname, user, cwd, trace, terminal, program, variables, environment })
+        Ok(Self { places, memory, tasks, hostname, user, cwd, trap, trace, terminal, program, variables, environment })
     }
 }
 
@@ -251,6 +256,15 @@ fn host_name(text: &str) -> Result<String, String> {
     match text.len() {
         1..=64 if !text.contains('\0') => Ok(text.into()),
         _ => Err("a name has 1 to 64 bytes".into()),
+    }
+}
+
+/// A trap's name.
+fn trap(text: &str) -> Result<Trap, String> {
+    match text {
+        "ftrace" => Ok(Trap::Usual),
+        "svm" => Ok(Trap::Svm),
+        _ => Err("there are ftrace and svm".into()),
     }
 }
 
@@ -329,6 +343,14 @@ mod tests {
             ]
         );
         assert_eq!(plan.places[7].at, Path::new("/4"));
+    }
+
+    #[test]
+    fn a_trap_has_a_name() {
+        let trap = |args: &[&str]| plan(&[args, &["--", "true"]].concat()).map(|plan| plan.trap).ok();
+        assert_eq!(trap(&[]), Some(Trap::Usual));
+        assert_eq!((trap(&["--trap", "ftrace"]), trap(&["--trap", "svm"])), (Some(Trap::Usual), Some(Trap::Svm)));
+        assert_eq!(trap(&["--trap", "kvm"]), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::places::{Place, Show};
 use crate::raw;
 use crate::report::Failure;
 use litebox_ioctl_abi::{
-    Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Request, Source, Target, Terminal, UserBytes, VERSION,
+    Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Request, Source, Target, Terminal, Trap, UserBytes, VERSION,
     Version, Wait, WaitFlags, wire,
 };
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -66,8 +66,14 @@ impl Sandbox {
     pub(crate) fn configure(&self, configure: Configure) -> Result<(), Failure> {
         self.ask(Request::Configure, &mut configure.encode()).map_err(|errno| {
             let failure = Failure::new(format!("cannot set the sandbox's limits: {}", describe(errno)));
-            match (errno, configure.memory) {
-                (Errno::NOMEM, Some(memory)) => {
+            match (errno, configure.memory, configure.trap) {
+                (Errno::NODEV, _, Trap::Svm) => Failure::new("cannot run hardware guests: this machine has no SVM for us")
+                    .why("the processor has none, or firmware or a hypervisor has turned it off")
+                    .cure("the other trap, which needs none: --trap ftrace"),
+                (Errno::BUSY, _, Trap::Svm) => Failure::new("cannot run hardware guests: SVM is in use by another hypervisor")
+                    .why("only one can have it, and kvm_amd has it while it is loaded")
+                    .cure("the other trap, which needs none: --trap ftrace   (or: sudo rmmod kvm_amd)"),
+                (Errno::NOMEM, Some(memory), _) => {
                     failure.why(format!("{memory} bytes are more than this machine or your cgroup has")).cure("a smaller --mem")
                 }
                 _ => failure,

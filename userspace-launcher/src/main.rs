@@ -46,7 +46,7 @@ fn launch(plan: &Plan) -> Result<Status, Failure> {
     let sandbox = Sandbox::open()?;
     let name = plan.hostname.as_deref().map(device::bytes);
     let trace = plan.trace.then_some(HostObject(2));
-    sandbox.configure(Configure { memory: plan.memory, tasks: plan.tasks, trace, name })?;
+    sandbox.configure(Configure { memory: plan.memory, tasks: plan.tasks, trace, name, trap: plan.trap })?;
     for place in &plan.places {
         mount(&sandbox, place)?;
     }

@@ -170,6 +170,7 @@ mod tests {
             hostname: None,
             user: [0; 2],
             cwd: Cwd::Inherited("/home".into()),
+            trap: litebox_ioctl_abi::Trap::Usual,
             trace: false,
             terminal: false,
             program: os(&["x"]),

@@ -36,6 +36,9 @@ pub(crate) struct RunArgs {
     /// Show the VM's kernel log on standard error
     #[arg(long)]
     pub(crate) kernel_log: bool,
+    /// How the sandbox's programs are kept in ring 3: ftrace or svm
+    #[arg(long, value_name = "TRAP")]
+    pub(crate) trap: Option<String>,
     /// Show the sandbox's system calls in strace's manner
     #[arg(long)]
     pub(crate) trace: bool,
@@ -97,6 +100,9 @@ fn job(args: &RunArgs) -> Job {
     let mut launcher_options = Vec::new();
     if args.trace {
         launcher_options.push("--trace".to_owned());
+    }
+    if let Some(trap) = &args.trap {
+        launcher_options.extend(["--trap".to_owned(), trap.clone()]);
     }
     if args.share.is_some() {
         launcher_options.extend(["--bind".to_owned(), format!("{GUEST_ROOT}{SHARE_DIR}"), SHARE_DIR.to_owned()]);

@@ -5,7 +5,8 @@
 //! `kernel_fpu_end` put the live registers into the task's memory image and set TIF_NEED_FPU_LOAD, so the exit path loads the
 //! image; `last_cpu` is set so that no processor believes its registers to be newer. Then the image may be read or edited.
 //! What the image looks like is in `xsave`. Protection keys (PKRU) are not in it: the kernel switches them by itself, and guests
-//! have none. Sources: Linux arch/x86/kernel/fpu/core.c. No FPU instruction is executed in the module.
+//! have none. No FPU instruction is executed in the module but for hardware guests, between [`load_for_guest`] and [`store_from_guest`].
+//! Sources: Linux arch/x86/kernel/fpu/core.c.
 
 mod xsave;
 
@@ -16,6 +17,7 @@ use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::mm::{GuestAddr, user};
 use litebox_shim_linux::signal::FPU_SOFTWARE_BYTES;
+use litebox_trap_hw::xstate::{self, Format};
 pub(crate) use xsave::find_components;
 
 /// The protection keys' component of an XSAVE image.
@@ -58,6 +60,44 @@ fn with_image<R>(edit: impl FnOnce(&mut [u8]) -> R) -> R {
     // SAFETY: `size` is the length of the register image that starts at `regs` (arch/x86/include/asm/fpu/types.h).
     let image = unsafe { core::slice::from_raw_parts_mut((&raw mut (*state).regs).cast::<u8>(), size as usize) };
     edit(image)
+}
+
+/// The format of an image, by the mark in its header.
+fn format_of(image: &[u8]) -> Format {
+    if xsave::is_compacted(image) { Format::Compacted } else { Format::Standard }
+}
+
+/// Loads the guest's registers from the image. Until [`store_from_guest`] the current task stays on its processor, must not sleep, and
+/// uses no register of them for itself.
+pub(crate) fn load_for_guest() {
+    // SAFETY: Task context, preemptible, not nested.
+    unsafe { sys::kernel_fpu_begin_mask(0) };
+    let state = state();
+    // SAFETY: As in `with_image`; from here to the end of this function the image is read only.
+    let image = unsafe { core::slice::from_raw_parts((&raw const (*state).regs).cast::<u8>(), (*state).size as usize) };
+    // SAFETY: As in `features`.
+    let components = unsafe { (*state).xfeatures } & !PKRU;
+    // SAFETY: The image is aligned and holds what the processor accepts, since the kernel would load it as well. The registers are ours.
+    unsafe { xstate::restore(image.as_ptr(), components, format_of(image)) };
+}
+
+/// Puts the guest's registers back into the image, from where ring 3 of this task gets them.
+pub(crate) fn store_from_guest() {
+    let state = state();
+    // SAFETY: As in `with_image`.
+    let image = unsafe { core::slice::from_raw_parts_mut((&raw mut (*state).regs).cast::<u8>(), (*state).size as usize) };
+    // All that the image has: a compacted one is laid out by what is asked for.
+    // SAFETY: As in `features`.
+    let components = unsafe { (*state).xfeatures };
+    let format = format_of(image);
+    // SAFETY: The image is aligned, and as large as these components need in its format.
+    unsafe { xstate::save(image.as_mut_ptr(), components, format) };
+    // SAFETY: As in `state`.
+    let fpu = unsafe { sys::litebox_task_fpu(carrier::task()) };
+    // SAFETY: As in `with_image`: no processor may believe its registers to be newer than the image.
+    unsafe { (*fpu).last_cpu = u32::MAX };
+    // SAFETY: Pairs with that of `load_for_guest`.
+    unsafe { sys::kernel_fpu_end() };
 }
 
 /// Bytes of the current task's image.

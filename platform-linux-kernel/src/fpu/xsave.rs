@@ -121,6 +121,11 @@ pub(super) fn present(image: &[u8]) -> u64 {
     word(image, XSTATE_BV)
 }
 
+/// Whether the components lie one behind another.
+pub(super) fn is_compacted(image: &[u8]) -> bool {
+    word(image, XCOMP_BV) & COMPACTED != 0
+}
+
 /// Puts `image` into the initial state.
 pub(super) fn reset(image: &mut [u8]) {
     // No component present: each gets its initial value. MXCSR is loaded from the legacy area all the same.

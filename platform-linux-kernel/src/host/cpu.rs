@@ -77,8 +77,12 @@ impl Cpu for LinuxKernel {
         [answer.eax, answer.ebx, answer.ecx, answer.edx]
     }
 
-    /// The host's own: a carrier is scheduled like any thread, and its memory is the guest's. The host trusts no word of an area.
+    /// The host's own, but for hardware guests: a carrier is scheduled like any thread, and its memory is the guest's. The host trusts no word of an area.
     fn watch_sequences(area: Option<Sequences>) {
+        if let Some(current) = carrier::current().filter(|current| current.is_hardware()) {
+            current.watch_sequences(area);
+            return;
+        }
         let (at, len, signature) = area.map_or((0, 0, 0), |area| (area.area.get(), area.len, area.signature));
         // SAFETY: The current task, outside of its way to ring 3; the area ends below the guest's end, and may be bad otherwise.
         unsafe { sys::litebox_set_rseq(ptr::without_provenance_mut(at as usize), len, signature) };

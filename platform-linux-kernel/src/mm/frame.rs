@@ -61,7 +61,7 @@ impl Frame {
     }
 
     /// The kernel's page.
-    pub(super) fn page(&self) -> *mut sys::page {
+    pub(crate) fn page(&self) -> *mut sys::page {
         self.0.as_ptr()
     }
 

@@ -18,6 +18,7 @@ use alloc::sync::Arc as Shared;
 use core::ffi::c_void;
 use core::iter::Peekable;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use kernel::fs::File;
 use kernel::prelude::*;
 use kernel::sync::SetOnce;
@@ -62,6 +63,10 @@ pub(crate) struct Space {
     file: SetOnce<ARef<File>>,
     /// What it has of an older address space is charged to it.
     kept: SetOnce<Charge>,
+    /// How often entries were taken away: hardware guests look at it before they enter, and flush when it has changed.
+    changes: AtomicU64,
+    /// How many hardware guests may be in ring 3 now, by these page tables or by what their processors remember of them.
+    inside: AtomicUsize,
 }
 
 /// The page tables of a host mm whose address space has ended: none has an entry, and the mm maps the file still.
@@ -130,7 +135,7 @@ impl core::fmt::Debug for Space {
 impl Space {
     /// A new, empty address space.
     pub(crate) fn new() -> Self {
-        Self { file: SetOnce::new(), kept: SetOnce::new() }
+        Self { file: SetOnce::new(), kept: SetOnce::new(), changes: AtomicU64::new(0), inside: AtomicUsize::new(0) }
     }
 
     /// Whether no carrier has had it yet.
@@ -233,6 +238,26 @@ impl Space {
         };
         // SAFETY: A live mapping; the range is any range of offsets.
         unsafe { sys::unmap_mapping_range(mapping, start, length, 1) };
+        // The host's flush does not reach a hardware guest. One that has looked at the count before is inside, and thrown out.
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        if self.inside.load(Ordering::SeqCst) != 0 {
+            // SAFETY: Task context, interrupts on; no spinlock is held.
+            unsafe { sys::litebox_interrupt_processors() };
+        }
+    }
+
+    /// How often entries were taken away.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    /// Notes that a hardware guest is about to enter, or has come out and looks at the count before it enters again.
+    pub(crate) fn note_inside(&self, is_inside: bool) {
+        if is_inside {
+            self.inside.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.inside.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
     /// Whether `file` is this address space's.

@@ -9,7 +9,6 @@
 //! Never on the 32-bit entry (`syscall::on_syscall` sees to it). clone can ask for a restart when a signal is pending.
 //! Sources: Linux kernel/fork.c copy_process, kernel/task_work.c; include/linux/entry-common.h.
 
-use super::regs::shim_regs;
 use super::signal;
 use crate::bases::{self, UserBase};
 use crate::carrier::{self, Current, Guest};
@@ -68,13 +67,19 @@ impl Start {
                 }
             }
         }
-        // SAFETY: The current task's own entry frame, which nobody borrows now.
-        self.set_frame(shim_regs(unsafe { &mut *carrier::registers() }));
+        if let Some(current) = carrier::current() {
+            current.set_registers(&self.regs);
+        }
+        self.set_base();
     }
 
     /// Makes `frame` the guest's, and the FS base.
     pub(crate) fn set_frame(&self, frame: &mut Regs) {
         *frame = self.regs;
+        self.set_base();
+    }
+
+    fn set_base(&self) {
         if let Some(base) = self.fs {
             bases::set_fs(base);
         }
@@ -149,6 +154,7 @@ fn prepare(guest: &Current, spawn: Spawn<LinuxKernel>) -> Result<KBox<Start>> {
     }
     let crew = if thread { guest.crew().clone() } else { Crew::new(false)? };
     let child = Guest::new(guest.sandbox().clone(), crew, task)?;
+    guest.hand_down(&child);
     let head = sys::callback_head { next: ptr::null_mut(), func: Some(begin) };
     let fs = fs_base.and_then(UserBase::new);
     Ok(KBox::new(Start { head, guest: child, thread, regs, fs, lacks: Lacks::Nothing }, GFP_KERNEL_ACCOUNT)?)
@@ -234,7 +240,7 @@ unsafe extern "C" fn begin(head: *mut sys::callback_head) {
     };
     start.set_registers();
     // VM_DONTCOPY left a new process's user half empty.
-    if !start.thread && !current.space().is_some_and(|space| space.replace_current().is_ok()) {
+    if !start.thread && current.show_space().is_err() {
         carrier::kill_current();
         return;
     }
@@ -267,6 +273,6 @@ unsafe extern "C" fn finish(head: *mut sys::callback_head) {
     };
     // A task that was not born is undone before its maker is told.
     drop(request);
-    let resume = current.with_north(|north| after_spawn(&mut north.task, shim_regs(regs), birth));
+    let resume = current.with_north(|north| after_spawn(&mut north.task, current.frame(regs), birth));
     signal::go_on(current, regs, resume);
 }

@@ -44,12 +44,22 @@ fn access_of(code: u64) -> Access {
     }
 }
 
+/// A fault, as the processor or the host reports it.
+pub(crate) struct Reported {
+    /// The exception's.
+    pub(crate) vector: u64,
+    /// Its error code.
+    pub(crate) code: u64,
+    /// The address that the signal is to tell.
+    pub(crate) addr: u64,
+    /// The host gives no place, as for a protection fault, or found the area of restartable sequences bad; vector and code may be those of an
+    /// older fault then.
+    pub(crate) by_kernel: bool,
+}
+
 /// The shim's word for a fault; `None` if it is resolved and the instruction may be tried again.
-///
-/// `by_kernel`: the host gives no place, as for a protection fault, or found the area of restartable sequences bad; the last fault's
-/// words may be those of an older one then.
-fn fault_of(guest: &Current, addr: u64, by_kernel: bool) -> Option<Fault> {
-    let (vector, code) = last_fault();
+pub(crate) fn fault_of(guest: &Current, reported: Reported) -> Option<Fault> {
+    let Reported { vector, code, addr, by_kernel } = reported;
     if by_kernel {
         return Some(Fault { kind: FaultKind::Protection, addr, vector, code });
     }
@@ -91,7 +101,8 @@ pub(super) unsafe extern "C" fn on_signal(regs: *mut sys::pt_regs, guest: NonNul
     }
     // SAFETY: Contract.
     let guest = unsafe { Current::of_selector(guest) };
-    if carrier::kill_pending() || guest.is_over() {
+    // A hardware guest's faults are exits; what comes for its carrier is the host's.
+    if carrier::kill_pending() || guest.is_over() || guest.is_hardware() {
         return Answer::Original;
     }
     let mut info = MaybeUninit::<sys::kernel_siginfo>::zeroed();
@@ -114,7 +125,9 @@ pub(super) unsafe extern "C" fn on_signal(regs: *mut sys::pt_regs, guest: NonNul
     }
     regs.orig_ax = usize::MAX;
     let by_kernel = signal == sys::SIGSEGV as i32 && code == sys::SI_KERNEL as i32;
-    if let Some(fault) = fault_of(&guest, addr.addr() as u64, by_kernel) {
+    let (vector, error) = last_fault();
+    let reported = Reported { vector, code: error, addr: addr.addr() as u64, by_kernel };
+    if let Some(fault) = fault_of(&guest, reported) {
         let resume = guest.with_north(|north| litebox_shim_linux::fault(&mut north.task, shim_regs(regs), &fault));
         if !go_on(guest, regs, resume) {
             return Answer::Original;
@@ -134,7 +147,7 @@ pub(crate) fn begin(guest: Current) {
 pub(crate) fn look(guest: Current) {
     // SAFETY: The current task's own entry frame, which nobody borrows while works run, and `start` no more.
     let regs = unsafe { &mut *carrier::registers() };
-    let resume = guest.with_north(|north| before_guest(&mut north.task, shim_regs(regs)));
+    let resume = guest.with_north(|north| before_guest(&mut north.task, guest.frame(regs)));
     // The host looks for signals, and finds a kill, after its works.
     go_on(guest, regs, resume);
 }

@@ -12,7 +12,7 @@ use super::signal;
 use crate::carrier::{self, Current, Guest};
 use crate::host::LinuxKernel;
 use crate::rest::{self, Then};
-use crate::{lend, start, sys};
+use crate::{hardware, lend, start, sys};
 use core::ptr::NonNull;
 use litebox_shim_linux::task::End;
 use litebox_shim_linux::{Resume, after_spawn, before_guest};
@@ -26,6 +26,9 @@ pub(super) unsafe extern "C" fn on_syscall(regs: *mut sys::pt_regs, guest: NonNu
     let guest = unsafe { Current::of_selector(guest) };
     // SAFETY: Contract; the frame lies on this task's kernel stack, and ptrace writes it only while the task is stopped.
     let regs = unsafe { &mut *regs };
+    if guest.is_hardware() {
+        return hardware::run(regs);
+    }
     if carrier::in_compat_syscall() {
         // `int 0x80`: its numbers and registers are another ABI's, and the host would serve a rewritten call from its 32-bit table.
         regs.orig_ax = usize::MAX;
@@ -48,7 +51,7 @@ fn dispatch(guest: Current, regs: &mut sys::pt_regs) -> Answer {
 
 /// Back to ring 3 with the registers as they are, the result in ax.
 #[inline]
-fn done(regs: &mut sys::pt_regs) -> Answer {
+pub(crate) fn done(regs: &mut sys::pt_regs) -> Answer {
     // Without -1 the host's restart logic would take some results for a request to repeat the call.
     regs.orig_ax = usize::MAX;
     carrier::mark_dispatched();
@@ -57,7 +60,7 @@ fn done(regs: &mut sys::pt_regs) -> Answer {
 
 /// What a call leads to besides ring 3.
 #[cold]
-fn turn(mut guest: Current, regs: &mut sys::pt_regs, resume: Resume<LinuxKernel>) -> Answer {
+pub(crate) fn turn(mut guest: Current, regs: &mut sys::pt_regs, resume: Resume<LinuxKernel>) -> Answer {
     match resume {
         Resume::Guest => done(regs),
         Resume::End(_) if carrier::in_compat_syscall() => {
@@ -89,8 +92,8 @@ fn turn(mut guest: Current, regs: &mut sys::pt_regs, resume: Resume<LinuxKernel>
             let (guest, way) = clone::start(guest, regs, *spawn);
             let next = match way {
                 Way::ByHost => return Answer::SkipFalse,
-                Way::Lent => guest.with_north(|north| before_guest(&mut north.task, shim_regs(regs))),
-                Way::Done(birth) => guest.with_north(|north| after_spawn(&mut north.task, shim_regs(regs), birth)),
+                Way::Lent => guest.with_north(|north| before_guest(&mut north.task, guest.frame(regs))),
+                Way::Done(birth) => guest.with_north(|north| after_spawn(&mut north.task, guest.frame(regs), birth)),
             };
             turn(guest, regs, next)
         }
@@ -106,7 +109,7 @@ fn turn(mut guest: Current, regs: &mut sys::pt_regs, resume: Resume<LinuxKernel>
                 return done(regs);
             }
             start::reset_processor();
-            let next = guest.with_north(|north| before_guest(&mut north.task, shim_regs(regs)));
+            let next = guest.with_north(|north| before_guest(&mut north.task, guest.frame(regs)));
             turn(guest, regs, next)
         }
     }

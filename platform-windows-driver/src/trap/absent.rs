@@ -108,7 +108,7 @@ impl Kicker {
 /// # Errors
 /// Always.
 pub(crate) fn start() -> Result<()> {
-    Err(errno!(NODEV, "this driver has no way to run guests: the hardware trap is not built yet"))
+    Err(errno!(NODEV, "this driver has no way to run guests: the hardware trap is not in it yet"))
 }
 
 /// Nobody's accesses have to be put in order.

@@ -31,12 +31,12 @@ pub struct Sequences {
 }
 
 impl Sequences {
-    /// Gives up the sequence that `regs` are in, if any, as a handler is about to run.
+    /// Gives up the sequence that `regs` are in, if any, as a handler is about to run, or somebody else has.
     ///
     /// # Errors
     /// `FAULT`: the area or the description cannot be read or written. `INVAL`: the place to go to is outside of the guest, or the
     /// signature does not stand before it. The task gets `SIGSEGV` for either.
-    pub(crate) fn give_up<P: UserCopy>(&self, regs: &mut Regs) -> Result<()> {
+    pub fn give_up<P: UserCopy>(&self, regs: &mut Regs) -> Result<()> {
         let pointer = self.area.plus(SEQUENCE_AT)?;
         let described = word::<P>(pointer)?;
         if described == 0 {

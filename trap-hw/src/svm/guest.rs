@@ -98,9 +98,12 @@ impl Vmcb {
         (regs.ax, regs.ip, regs.sp, regs.flags) = (save.rax, save.rip, save.rsp, save.rflags);
     }
 
-    /// Forgets what the processor might remember of the block, since it is another one, or the block has changed.
-    pub fn set_all_changed(&mut self) {
-        self.control.clean = 0;
+    /// Says whether anything but the registers that VMRUN always loads has changed since this processor entered with the block last. Then,
+    /// and when another one did, it must not use what it remembers.
+    pub fn set_changed(&mut self, has_changed: bool) {
+        /// Intercepts, maps, tag, priorities, nested paging, control and debug registers, descriptor tables, segments, CR2.
+        const CLEAN: u64 = 0x3ff;
+        self.control.clean = if has_changed { 0 } else { CLEAN };
     }
 
     /// What VMRUN is to flush, once.

@@ -6,7 +6,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use super::kernel::MODULE_GROUPS;
+use super::kernel::{KVM_GROUP, MODULE_GROUPS};
 use super::{Built, Key, Setup, Tree};
 use crate::paths;
 
@@ -28,7 +28,7 @@ pub(super) fn step(setup: &Setup, tree: &Tree) -> Result<Built> {
         }
         let inside = tree.inside().bind(out, KERNEL);
         inside.run(&format!("cd {KERNEL} && ./prepare.sh {tarball} {KERNEL}/out"), log)?;
-        for group in MODULE_GROUPS {
+        for group in MODULE_GROUPS.into_iter().chain([KVM_GROUP]) {
             fs::create_dir(out.join(group))?;
         }
         fs::hard_link(out.join("out/vmlinux"), out.join("kernel")).context("the build left no vmlinux")

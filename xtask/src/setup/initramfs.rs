@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::kernel::MODULE_GROUPS;
+use super::kernel::{KVM_GROUP, MODULE_GROUPS};
 use super::key::files_below;
 use super::{Built, Key, Setup};
 use crate::cpio::Archive;
@@ -50,6 +50,11 @@ pub(super) fn step(
                 let entry = entry?;
                 add(&mut archive, &format!("modules/{group}/{}", entry.file_name().to_string_lossy()), &entry.path())?;
             }
+        }
+        archive.directory("tools/kvm");
+        for entry in fs::read_dir(boot_files.path.join(KVM_GROUP)).context("KVM's modules are missing")? {
+            let entry = entry?;
+            add(&mut archive, &format!("tools/kvm/{}", entry.file_name().to_string_lossy()), &entry.path())?;
         }
         for path in files_below(&programs.path)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -14,6 +14,10 @@ const BASE_MODULES: &[&str] = &["virtio_blk", "erofs", "overlay"];
 const SHARE_MODULES: &[&str] = &["9pnet_virtio", "9p"];
 /// The directories of the modules above; the numbers in the names give the order.
 pub(super) const MODULE_GROUPS: [&str; 2] = ["base", "share"];
+/// The directory of those that a test loads, as a hypervisor beside ours.
+pub(super) const KVM_GROUP: &str = "kvm";
+/// See [`KVM_GROUP`].
+const KVM_MODULES: &[&str] = &["kvm_amd"];
 /// Where the prepared kernel appears in the tree. Its files name this path, so it never changes.
 pub(super) const KERNEL: &str = "/mnt/kernel";
 
@@ -34,7 +38,7 @@ pub(super) fn step(setup: &Setup, tree: &Tree) -> Result<Built> {
 /// numbered in loading order. Under an emulator, unpacking would take seconds at each boot.
 pub(super) fn boot_files(setup: &Setup, tree: &Tree) -> Result<Built> {
     let release = tree.release()?;
-    let key = Key::default().text(tree.key()).text(&release).text(&format!("{BASE_MODULES:?} {SHARE_MODULES:?}"));
+    let key = Key::default().text(tree.key()).text(&release).text(&format!("{BASE_MODULES:?} {SHARE_MODULES:?} {KVM_MODULES:?}"));
     setup.step("boot-files", key, |out, log| {
         let image = fs::read(tree.kernel()?).context("cannot read the kernel")?;
         fs::write(out.join("payload"), payload(&image).unwrap_or_default())?;
@@ -57,7 +61,7 @@ pub(super) fn boot_files(setup: &Setup, tree: &Tree) -> Result<Built> {
             )
         };
         let [base, share] = MODULE_GROUPS;
-        let script = take(base, BASE_MODULES) + &take(share, SHARE_MODULES);
+        let script = take(base, BASE_MODULES) + &take(share, SHARE_MODULES) + &take(KVM_GROUP, KVM_MODULES);
         let unpack = format!(
             "cd {OUT}
              for tool in zstd xz gzip; do

@@ -10,7 +10,7 @@ use crate::paths;
 
 /// The folders of the repository that the module is made of.
 const SOURCES: &[&str] =
-    &["core", "shim-linux", "ioctl-abi", "vdso", "platform-linux-kernel", "kbuild", "Cargo.toml", "Cargo.lock"];
+    &["core", "shim-linux", "ioctl-abi", "vdso", "trap-hw", "platform-linux-kernel", "kbuild", "Cargo.toml", "Cargo.lock"];
 /// Where the repository appears in the tree.
 const REPOSITORY: &str = "/mnt/repository";
 /// Where the vendored crates appear in the tree.

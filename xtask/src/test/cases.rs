@@ -27,8 +27,15 @@ pub(crate) struct Case {
     pub(crate) status: i32,
     /// Bytes of its standard input.
     pub(crate) stdin: Vec<u8>,
+    /// How the sandbox keeps it in ring 3, if not as usual.
+    trap: Option<&'static str>,
     entry: Entry,
 }
+
+/// What the names of those under the second trap begin with.
+const SVM: &str = "svm/";
+/// The lists that also run under the second trap when no filter is given. With a filter that names it, all do.
+const SVM_LISTS: &[&str] = &["busybox/", "processes/", "hardware/"];
 
 /// A file of cases.
 #[derive(Debug, Deserialize)]
@@ -82,11 +89,12 @@ impl Case {
             content: text.clone().into_bytes(),
             executable: text.starts_with("#!"),
         });
+        let options = self.trap.map(|trap| vec!["--trap".to_owned(), trap.to_owned()]);
         Job {
             argv: self.entry.run.clone(),
             env,
             place,
-            launcher_options: Vec::new(),
+            launcher_options: options.unwrap_or_default(),
             terminal: self.entry.terminal.then_some(WindowSize { rows: 24, columns: 80 }),
             timeout_ms: Some(1000 * self.entry.seconds.unwrap_or(DEFAULT_SECONDS) * u64::from(slowness)),
             files: files.collect(),
@@ -119,15 +127,37 @@ pub(crate) fn load(filter: Option<&str>) -> Result<Vec<Case>> {
             if cases.iter().any(|case| case.name == name) {
                 bail!("{} has two cases named {}", path.display(), entry.name);
             }
-            let known_failure = known.known.remove(&name);
-            cases.push(Case { name, known_failure, status: entry.status, stdin: entry.stdin.clone().into_bytes(), entry });
+            let stdin = entry.stdin.clone().into_bytes();
+            cases.push(Case { name, known_failure: None, status: entry.status, stdin, trap: None, entry });
         }
+    }
+    let under_svm: Vec<_> =
+        cases.iter().map(|case| Case { name: format!("{SVM}{}", case.name), trap: Some("svm"), ..case.clone() }).collect();
+    cases.extend(under_svm);
+    for case in &mut cases {
+        case.known_failure = known.known.remove(&case.name);
     }
     if let Some(stale) = known.known.keys().next() {
         bail!("{KNOWN_FAILURES} names `{stale}`, which is no case; remove it there");
     }
-    cases.retain(|case| filter.is_none_or(|filter| case.name.contains(filter)));
+    cases.retain(|case| is_asked_for(&case.name, filter));
     Ok(cases)
+}
+
+/// Whether a case of this name is to run.
+fn is_asked_for(name: &str, filter: Option<&str>) -> bool {
+    match (name.strip_prefix(SVM), filter) {
+        (None, None) => true,
+        (Some(name), None) => SVM_LISTS.iter().any(|list| name.starts_with(list)),
+        // Whoever names a list or a case means the usual trap.
+        (Some(_), Some(filter)) => filter.starts_with(SVM.trim_end_matches('/')) && name_has(name, filter),
+        (None, Some(filter)) => name.contains(filter),
+    }
+}
+
+/// Whether `svm`, `svm/` or `svm/PART` means the case of this name.
+fn name_has(name: &str, filter: &str) -> bool {
+    filter.strip_prefix(SVM).is_none_or(|part| name.contains(part))
 }
 
 #[cfg(test)]
@@ -139,5 +169,15 @@ mod tests {
         let cases = load(None).unwrap();
         assert!(cases.len() >= 45, "{} cases", cases.len());
         assert!(load(Some("no such case")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_second_trap_s_cases_are_asked_for_by_its_name() {
+        let asked = |name, filter| is_asked_for(name, filter);
+        assert!(asked("svm/busybox/ls", None) && asked("svm/busybox/ls", Some("svm")) && asked("svm/busybox/ls", Some("svm/ls")));
+        assert!(
+            !asked("svm/busybox/ls", Some("ls")) && !asked("svm/python/int", None) && asked("svm/python/int", Some("svm/py"))
+        );
+        assert!(asked("busybox/ls", Some("ls")) && asked("busybox/ls", None) && !asked("busybox/ls", Some("svm")));
     }
 }

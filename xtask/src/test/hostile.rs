@@ -41,6 +41,10 @@ const SUITES: &[(&str, &str, Machine, u64)] = &[
     ("hostile/calls-intel", "calls", Machine::Intel, 180),
     ("hostile/unhook", "unhook", Machine::Debugged, 180),
     ("hostile/cycle", "cycle", Machine::Own, 60),
+    ("svm/hostile/teardown", "svm teardown", Machine::Shared, 400),
+    ("svm/hostile/carriers", "svm carriers", Machine::Shared, 400),
+    ("svm/hostile/calls", "svm calls", Machine::Shared, 400),
+    ("svm/hostile/others", "svm others", Machine::Own, 400),
 ];
 
 /// Suites that are known to fail, and why. One that passes must be removed from here.
@@ -102,7 +106,7 @@ fn in_own(kernel: Kernel, config: &Config, suite: &str, seconds: u64) -> Result<
 /// Runs a suite. The outer error is a VM that is of no use any more, the inner one a suite that failed.
 fn watched(vm: &mut Vm, suite: &str, seconds: u64) -> Result<Result<String>> {
     let job = Job {
-        argv: vec![format!("{TOOLS_DIR}/{PROGRAM}"), suite.to_owned()],
+        argv: std::iter::once(format!("{TOOLS_DIR}/{PROGRAM}")).chain(suite.split(' ').map(str::to_owned)).collect(),
         env: run::environment(),
         place: Place::Native,
         launcher_options: Vec::new(),

@@ -206,7 +206,7 @@ fn bad_values() -> Outcome {
         (Request::Configure, word(offset_of!(wire::Configure, flags), 2), inval),
         (Request::Configure, word(offset_of!(wire::Configure, flags), 1 << 31), inval),
         (Request::Configure, long(offset_of!(wire::Configure, trace), 1), inval),
-        (Request::Configure, word(offset_of!(wire::Configure, reserved), 1), inval),
+        (Request::Configure, word(offset_of!(wire::Configure, trap), 2), inval),
         (Request::Configure, long(offset_of!(wire::Configure, name), 1), inval),
         (Request::Configure, word(offset_of!(wire::Configure, name_len), 65), toobig),
         (Request::Configure, word(offset_of!(wire::Configure, name_len), 1), fault),

@@ -13,6 +13,7 @@ mod guest;
 mod host;
 mod race;
 mod sandbox;
+mod svm;
 mod sys;
 mod teardown;
 mod trace;
@@ -26,7 +27,14 @@ fn main() -> ExitCode {
     if let ["guest", what @ ..] = words.as_slice() {
         return guest::run(what);
     }
-    let outcome = sys::adopt_orphans().map_err(sandbox::name).and_then(|()| match words.as_slice() {
+    let words = match words.as_slice() {
+        ["svm", rest @ ..] => {
+            sandbox::use_svm(true);
+            rest
+        }
+        all => all,
+    };
+    let outcome = sys::adopt_orphans().map_err(sandbox::name).and_then(|()| match words {
         ["device"] => device::as_root(),
         ["cycle"] => device::cycles(),
         ["device-as-user"] => device::as_user(),
@@ -36,6 +44,7 @@ fn main() -> ExitCode {
         ["calls"] => calls::run(),
         ["elf"] => elf::run(),
         ["unhook"] => unhook::run(),
+        ["others"] => svm::run(),
 
         _ => Err("usage: litebox-vm-hostile SUITE; the suites are listed in xtask/src/test/hostile.rs".into()),
     });

@@ -5,11 +5,12 @@ use std::io::Read;
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use litebox_ioctl_abi::{
-    Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Request, Run, Source, Target, UserBytes, Wait, WaitFlags,
+    Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Request, Run, Source, Target, Trap, UserBytes, Wait, WaitFlags,
 };
 use zerocopy::IntoBytes;
 
@@ -33,6 +34,14 @@ const SHOWN: usize = 300;
 /// How often something is looked at that nobody announces.
 const TICK: Duration = Duration::from_millis(1);
 
+/// Whether sandboxes have the second trap.
+static SVM: AtomicBool = AtomicBool::new(false);
+
+/// From now on sandboxes have the second trap, or the usual one.
+pub(crate) fn use_svm(yes: bool) {
+    SVM.store(yes, Ordering::Relaxed);
+}
+
 /// An open device.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
@@ -49,10 +58,18 @@ impl Sandbox {
     /// One whose root is the directory of this program, with the standard descriptors, which its runtime insists on.
     pub(crate) fn described() -> Outcome<Self> {
         let sandbox = Self::open().map_err(|errno| format!("open {DEVICE}: {}", name(errno)))?;
+        if SVM.load(Ordering::Relaxed) {
+            sandbox.choose_trap().map_err(|errno| format!("CONFIGURE: {}", name(errno)))?;
+        }
         sandbox.mount_host(TOOLS, "/")?;
         let null = null();
         (0..3).try_for_each(|fd| sandbox.give(null.as_raw_fd(), fd)).map_err(|errno| format!("GIVE_FD: {}", name(errno)))?;
         Ok(sandbox)
+    }
+
+    /// Makes its guests hardware guests.
+    pub(crate) fn choose_trap(&self) -> Result<(), Errno> {
+        self.ask(Request::Configure, Configure { trap: Trap::Svm, ..Configure::default() }.encode().as_bytes())
     }
 
     /// The descriptor.

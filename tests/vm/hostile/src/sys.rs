@@ -147,6 +147,12 @@ pub(crate) fn close_all_but(keep: RawFd) {
     }
 }
 
+/// Loads the module that a descriptor has.
+pub(crate) fn load_module(fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: a string is read.
+    check(unsafe { libc::syscall(libc::SYS_finit_module, fd, c"".as_ptr(), 0) }).map(drop)
+}
+
 /// Removes a module, without waiting.
 pub(crate) fn delete_module(name: &std::ffi::CStr) -> Result<(), Errno> {
     // SAFETY: a string is read.
