@@ -57,7 +57,8 @@ pub mod wire;
 pub use mount::{Mount, MountFlags, Permissions, Source};
 pub use number::Request;
 pub use request::{
-    Configure, Ended, GiveFd, HostObject, Kill, NewTerminal, Target, Terminal, TerminalSize, Trap, UserBytes, Version, Wait, WaitFlags,
+    Configure, Ended, GiveFd, HostObject, Kill, NewTerminal, Target, Terminal, TerminalSize, Trap, UserBytes, Version, Wait,
+    WaitFlags,
 };
 pub use run::{Run, RunText, Strings, guest_path};
 

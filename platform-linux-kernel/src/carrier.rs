@@ -14,7 +14,6 @@
 //! - Whoever has a guest holds its space's file, and so the module.
 //! Locks: the sandbox's list, a spinlock, in the probes. The probes do not sleep; a guest is dropped in a task work.
 
-use crate::hardware::stub;
 use crate::hardware::vcpu::Vcpu;
 use crate::host::LinuxKernel;
 use crate::lend::Lent;
@@ -23,7 +22,6 @@ use crate::rest::{self, Crew, Seat};
 use crate::sandbox::Sandbox;
 use crate::sys;
 use crate::trap::clone;
-use crate::trap::regs::shim_regs;
 use crate::trap::signal::{self, mask};
 use alloc::sync::Arc as Shared;
 use core::arch::asm;
@@ -39,8 +37,6 @@ use kernel::prelude::*;
 use kernel::sync::{Arc, ArcBorrow};
 use litebox_core::mm::AddressSpace;
 use litebox_ioctl_abi::Ended;
-use litebox_shim_linux::regs::Regs;
-use litebox_shim_linux::signal::sequence::Sequences;
 use litebox_shim_linux::task::{End, Task};
 
 /// What a signal is that has no number.
@@ -181,11 +177,6 @@ impl Guest {
         self.vcpu.as_deref()
     }
 
-    /// Whether it is in ring 3 by the processor's virtualisation.
-    pub(crate) fn is_hardware(&self) -> bool {
-        self.vcpu.is_some()
-    }
-
     /// The guests of its host process.
     pub(crate) fn crew(&self) -> &Arc<Crew> {
         &self.crew
@@ -284,60 +275,6 @@ impl Current {
     pub(crate) fn mm(&self) -> Option<&AddressSpace<LinuxKernel>> {
         // SAFETY: Written by the carrier alone, which this is, in `replace_mm` and at its end.
         unsafe { &*self.mm.get() }.as_deref()
-    }
-
-    /// Its registers: those of `frame`, the current task's entry frame, or its virtual processor's. The borrow ends before the guest
-    /// goes on.
-    pub(crate) fn frame<'a>(&'a self, frame: &'a mut sys::pt_regs) -> &'a mut Regs {
-        match self.vcpu() {
-            // SAFETY: The carrier itself. Whoever borrows the frame, which is one at a time, borrows these.
-            Some(vcpu) => unsafe { vcpu.regs() },
-            None => shim_regs(frame),
-        }
-    }
-
-    /// Makes the current task's way to ring 3 that of its guest, which is to begin with `regs`.
-    pub(crate) fn set_registers(&self, regs: &Regs) {
-        // SAFETY: The current task's own entry frame, which nobody borrows now.
-        let frame = unsafe { &mut *registers() };
-        *self.frame(frame) = *regs;
-        if self.is_hardware() {
-            stub::set_frame(frame);
-        }
-    }
-
-    /// Maps its page tables over the current task's user half.
-    ///
-    /// # Errors
-    /// Those of [`Space::replace_current`].
-    pub(crate) fn show_space(&self) -> Result {
-        self.sandbox.show(self.space().ok_or(ESRCH)?)
-    }
-
-    /// Has its virtual processor keep this area of restartable sequences.
-    pub(crate) fn watch_sequences(&self, area: Option<Sequences>) {
-        if let Some(vcpu) = self.vcpu() {
-            // SAFETY: The carrier itself, outside of its guest's stays in ring 3.
-            unsafe { vcpu.watch(area) };
-        }
-    }
-
-    /// Gives `child`, which has not begun, what its virtual processor has of its maker's.
-    pub(crate) fn hand_down(&self, child: &Guest) {
-        if let (Some(vcpu), Some(new)) = (self.vcpu(), child.vcpu()) {
-            // SAFETY: The carrier itself, outside of its guest's stays in ring 3.
-            let area = unsafe { vcpu.watched() };
-            // SAFETY: Nobody is the child's carrier yet; this is its maker.
-            unsafe { new.watch(area) };
-        }
-    }
-
-    /// Has its virtual processor begin anew, with another program or other page tables.
-    pub(crate) fn reset_vcpu(&self) {
-        if let (Some(vcpu), Some(engine)) = (self.vcpu(), self.sandbox.engine()) {
-            // SAFETY: The carrier itself, outside of its guest's stays in ring 3.
-            unsafe { vcpu.start_over(engine) };
-        }
     }
 
     /// Its page tables.

@@ -64,21 +64,7 @@ impl Sandbox {
 
     /// Sets limits and flags.
     pub(crate) fn configure(&self, configure: Configure) -> Result<(), Failure> {
-        self.ask(Request::Configure, &mut configure.encode()).map_err(|errno| {
-            let failure = Failure::new(format!("cannot set the sandbox's limits: {}", describe(errno)));
-            match (errno, configure.memory, configure.trap) {
-                (Errno::NODEV, _, Trap::Svm) => Failure::new("cannot run hardware guests: this machine has no SVM for us")
-                    .why("the processor has none, or firmware or a hypervisor has turned it off")
-                    .cure("the other trap, which needs none: --trap ftrace"),
-                (Errno::BUSY, _, Trap::Svm) => Failure::new("cannot run hardware guests: SVM is in use by another hypervisor")
-                    .why("only one can have it, and kvm_amd has it while it is loaded")
-                    .cure("the other trap, which needs none: --trap ftrace   (or: sudo rmmod kvm_amd)"),
-                (Errno::NOMEM, Some(memory), _) => {
-                    failure.why(format!("{memory} bytes are more than this machine or your cgroup has")).cure("a smaller --mem")
-                }
-                _ => failure,
-            }
-        })
+        self.ask(Request::Configure, &mut configure.encode()).map_err(|errno| cannot_configure(errno, &configure))
     }
 
     /// Mounts what a place shows; `host` is its open source, if it has one.
@@ -188,6 +174,23 @@ pub(crate) fn describe(errno: Errno) -> String {
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
+/// Why a sandbox cannot be as it is asked for, and the cure.
+fn cannot_configure(errno: Errno, configure: &Configure) -> Failure {
+    let failure = Failure::new(format!("cannot set the sandbox's limits: {}", describe(errno)));
+    match (errno, configure.memory, configure.trap) {
+        (Errno::NODEV, _, Trap::Svm) => Failure::new("cannot run hardware guests: this machine has no SVM for us")
+            .why("the processor has none, or firmware or a hypervisor has turned it off")
+            .cure("the other trap, which needs none: --trap ftrace"),
+        (Errno::BUSY, _, Trap::Svm) => Failure::new("cannot run hardware guests: SVM is in use by another hypervisor")
+            .why("only one can have it, and kvm_amd has it while it is loaded")
+            .cure("the other trap, which needs none: --trap ftrace   (or: sudo rmmod kvm_amd)"),
+        (Errno::NOMEM, Some(memory), _) => {
+            failure.why(format!("{memory} bytes are more than this machine or your cgroup has")).cure("a smaller --mem")
+        }
+        _ => failure,
+    }
+}
+
 /// Why the device does not open, and the cure.
 fn cannot_open(errno: Errno) -> Failure {
     let failure = Failure::new(format!("cannot open {DEVICE}: {}", describe(errno)));
@@ -236,6 +239,18 @@ mod tests {
     fn errors_are_told_in_lower_case_and_without_numbers() {
         assert_eq!(describe(Errno::ACCESS), "permission denied");
         assert_eq!(describe(Errno::NOENT), "no such file or directory");
+    }
+
+    #[test]
+    fn a_trap_that_cannot_be_had_names_the_other() {
+        let svm = Configure { trap: Trap::Svm, ..Configure::default() };
+        for errno in [Errno::NODEV, Errno::BUSY] {
+            let message = cannot_configure(errno, &svm).message();
+            assert!(message.starts_with("litebox-launch: cannot run hardware guests"), "{message}");
+            assert!(message.contains("\n  try: ") && message.contains("--trap ftrace"), "{message}");
+        }
+        let usual = cannot_configure(Errno::BUSY, &Configure::default()).message();
+        assert!(!usual.contains("--trap"), "{usual}");
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //! The second trap: guests that the processor keeps in ring 3, as virtual machines with nothing else in them.
 //!
 //! `engine` has the processors' virtualisation while a sandbox uses it, `vcpu` one guest thread's control block and its stays in
-//! ring 3, `stub` the page by which a carrier comes here. Here is the loop between the two. See docs/internals/trap-hw.md.
+//! ring 3, `stub` the page by which a carrier comes here, `sequences` what the host keeps of others, `guest` what both traps have. Here is the loop between the two. See docs/internals/trap-hw.md.
 //! Invariants: a carrier of such a guest executes nothing in the host's ring 3 but the stub; its entry frame is the stub's, and the
 //! guest's registers are its vCPU's.
 //! Locks: none. Runs in task context, within the host's system call of the stub.
 
 pub(crate) mod engine;
+mod guest;
 mod sequences;
 pub(crate) mod stub;
 pub(crate) mod vcpu;

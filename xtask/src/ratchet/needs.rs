@@ -13,7 +13,8 @@ use crate::paths;
 /// The list.
 const LIST: &str = "kbuild/needs.toml";
 /// Our crates in the module.
-const CRATES: &[&str] = &["litebox-core", "litebox-locks", "litebox-shim-linux", "litebox-ioctl-abi", "litebox-vdso"];
+const CRATES: &[&str] =
+    &["litebox-core", "litebox-locks", "litebox-shim-linux", "litebox-ioctl-abi", "litebox-vdso", "litebox-trap-hw"];
 /// How the names of the kernel crate's C functions begin: they are its inline functions.
 const HELPER: &str = "rust_helper_";
 

@@ -49,7 +49,7 @@ fn processors() -> Outcome {
     }
     let late = Guest::begin(&["exit", "3"])?;
     equal("one that began afterwards", late.wait()?, exited(3))?;
-    drop((threads, processes));
+    drop((threads, processes, late));
     settle(0)
 }
 
@@ -103,7 +103,9 @@ fn kvm_first() -> Outcome {
     use_svm(true);
     sys::delete_module(c"kvm_amd").map_err(|errno| format!("rmmod kvm_amd: {}", name(errno)))?;
     let guest = Guest::begin(&["exit", "5"])?;
-    equal("a guest without KVM", guest.wait()?, exited(5))
+    equal("a guest without KVM", guest.wait()?, exited(5))?;
+    drop(guest);
+    settle(0)
 }
 
 fn cycles() -> Outcome {
