@@ -29,6 +29,7 @@ pub mod error;
 pub mod event;
 pub mod fs;
 pub mod ipc;
+pub mod limit;
 pub mod mm;
 pub mod net;
 pub mod platform;

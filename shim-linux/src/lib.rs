@@ -43,6 +43,7 @@ pub mod program;
 mod quick;
 pub mod regs;
 mod seccomp;
+mod settings;
 mod shared;
 pub mod signal;
 pub mod table;

@@ -1,10 +1,11 @@
 //! Descriptors that tell what happens to files. Source: inotify(7); Linux `fs/notify/inotify`.
 //!
-//! Invariants: `queue` holds at most [`QUEUE_MAX`] events and then one that says that some were lost; a watch is in `watches` as
+//! Invariants: `queue` holds at most `most[0]` events and then one that says that some were lost; a watch is in `watches` as
 //! long as the file system has it. Locks: `watches` and `queue` are leaves, never held together, nor while the file system is asked.
 
 use crate::proc::Text;
 use crate::signal::Cpu;
+use crate::task::Sandbox;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -23,10 +24,10 @@ use litebox_core::fs::types::{InodeId, OFlags, Ready};
 use litebox_core::quota::{Charge, Quota};
 use litebox_core::sync::{Mutex, WaitQueue};
 
-/// Events that wait, at most. Linux: `fs.inotify.max_queued_events`.
-pub(crate) const QUEUE_MAX: usize = 16_384;
-/// Watches of one descriptor, at most.
-pub(crate) const WATCHES_MAX: usize = 65_536;
+/// Events that wait, at most, unless root says. Linux: `fs.inotify.max_queued_events`.
+pub(crate) const QUEUE_MAX: u64 = 16_384;
+/// Watches of one descriptor, at most, unless root says. Linux: `fs.inotify.max_user_watches`, of all of a user's.
+pub(crate) const WATCHES_MAX: u64 = 65_536;
 /// What a watch and an event are charged.
 const WATCH_COST: u64 = 256;
 const EVENT_COST: u64 = 384;
@@ -100,6 +101,8 @@ pub(crate) struct Inotify<P: Cpu> {
     all: Arc<Watches<P>>,
     watches: Mutex<P, Known>,
     queue: Mutex<P, VecDeque<Event>>,
+    /// Events that wait and watches, at most.
+    most: [usize; 2],
     changed: PollSource<P>,
 }
 
@@ -119,14 +122,17 @@ impl<P: Cpu> Drop for Inotify<P> {
 }
 
 impl<P: Cpu> Inotify<P> {
-    /// An open file that watches nothing yet, and may watch files that `all` knows of.
-    pub(crate) fn open(quota: &Arc<Quota>, all: &Arc<Watches<P>>, id: InodeId, status: OFlags) -> Arc<File<P>> {
+    /// An open file that watches nothing yet, and may watch files that `all` knows of; of events and watches it has no more than
+    /// root lets it now.
+    pub(crate) fn open(sandbox: &Sandbox<P>, all: &Arc<Watches<P>>, id: InodeId, status: OFlags) -> Arc<File<P>> {
+        let settings = sandbox.shared().settings();
         let ops = Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
-            quota: Arc::clone(quota),
+            quota: Arc::clone(sandbox.quota()),
             all: Arc::clone(all),
             watches: Mutex::<P, _>::new(Known::default()),
             queue: Mutex::<P, _>::new(VecDeque::new()),
+            most: [settings.events.count(), settings.watches.count()],
             changed: PollSource::default(),
         });
         anonymous(ops, id, "inotify", status | OFlags::READ)
@@ -167,7 +173,7 @@ impl<P: Cpu> Inotify<P> {
             self.all.change(inode, &self.observer(), number, events);
             return Ok(number);
         }
-        if known.by_number.len() >= WATCHES_MAX || known.last >= i32::MAX.unsigned_abs() {
+        if known.by_number.len() >= self.most[1] || known.last >= i32::MAX.unsigned_abs() {
             return Err(errno!(NOSPC, "too many watches"));
         }
         known.last = known.last.saturating_add(1);
@@ -217,11 +223,11 @@ impl<P: Cpu> Inotify<P> {
                 return;
             }
             let charge = self.quota.charge(EVENT_COST);
-            if queue.len() > QUEUE_MAX || queue.try_reserve(1).is_err() {
+            if queue.len() > self.most[0] || queue.try_reserve(1).is_err() {
                 return;
             }
             match charge {
-                Ok(charge) if queue.len() < QUEUE_MAX => queue.push_back(Event { bytes, _charge: Some(charge) }),
+                Ok(charge) if queue.len() < self.most[0] => queue.push_back(Event { bytes, _charge: Some(charge) }),
                 // The last one says that others were lost.
                 _ => {
                     let lost = encode(-1, raw::IN_Q_OVERFLOW, 0, &[]);

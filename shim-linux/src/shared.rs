@@ -1,5 +1,6 @@
 //! What the processes of a sandbox share beside files: locks on those, sockets, what sysvipc(7) has, timers, numbers of what is in no directory.
 
+use crate::settings::Settings;
 use crate::signal::Cpu;
 use crate::task::Sandbox;
 use alloc::sync::{Arc, Weak};
@@ -40,6 +41,7 @@ pub(crate) struct Shared<P: Platform> {
     messages: Messages<P>,
     queues: Queues<P>,
     terminals: Arc<Terminals<P>>,
+    settings: Settings<P>,
 }
 
 impl<P: Platform> fmt::Debug for Shared<P> {
@@ -64,6 +66,7 @@ impl<P: Platform> Shared<P> {
             messages: Messages::new(quota),
             queues: Queues::new(quota),
             terminals: Terminals::new(quota, PTS, jobs),
+            settings: Settings::new(),
         }
     }
 
@@ -105,6 +108,11 @@ impl<P: Platform> Shared<P> {
     /// Terminals.
     pub(crate) fn terminals(&self) -> &Arc<Terminals<P>> {
         &self.terminals
+    }
+
+    /// What root may set.
+    pub(crate) fn settings(&self) -> &Settings<P> {
+        &self.settings
     }
 
     /// Sockets.

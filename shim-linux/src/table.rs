@@ -298,8 +298,8 @@ syscalls! {
     167 swapon () = None [PERM, "a sandbox does not change its host"];
     168 swapoff () = None [PERM, "a sandbox does not change its host"];
     169 reboot () = None [PERM, "a sandbox does not change its host"];
-    170 sethostname (name: Ptr, len: Len) = None [PERM, "a sandbox has the name that it was given"];
-    171 setdomainname () = None [PERM, "a sandbox has the name that it was given"];
+    170 sethostname (name: Ptr, len: Int) = Full [ids::sethostname, No];
+    171 setdomainname (name: Ptr, len: Int) = Full [ids::setdomainname, No];
     172 iopl () = None [PERM, "a sandbox does not change its host"];
     173 ioperm () = None [PERM, "a sandbox does not change its host"];
     174 create_module () = None [NOSYS, "Linux has it no more"];

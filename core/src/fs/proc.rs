@@ -86,6 +86,10 @@ impl ProcFile {
             if flags.contains(OFlags::WRITE) && file.accept.is_none() {
                 return Err(errno!(ACCESS, "cannot be written to"));
             }
+            // Not even by who may read everything.
+            if flags.contains(OFlags::READ) && !id.mode.intersects(Mode::RUSR | Mode::RGRP | Mode::ROTH) {
+                return Err(errno!(ACCESS, "cannot be read"));
+            }
             Ok(Arc::new(ProcOps { file: Arc::clone(&file), text: Mutex::<P, _>::new(None) }))
         })
     }

@@ -7,6 +7,7 @@ use super::perm::{Key, Keyed, Make, Objects, Perm};
 use crate::errno;
 use crate::error::{Errno, Result};
 use crate::fs::types::{Credentials, Gid, Timestamp, Uid};
+use crate::limit::Limit;
 use crate::platform::Platform;
 use crate::quota::{Charge, Quota};
 use crate::sync::{Mutex, WaitQueue};
@@ -15,12 +16,16 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Queues that there may be. Linux: `MSGMNI`.
-pub const QUEUES_MAX: usize = 32_000;
-/// Longest message. Linux: `MSGMAX`.
-pub const MESSAGE_MAX: usize = 8192;
-/// Bytes of a queue at first, and without privilege at most. Linux: `MSGMNB`.
-pub const BYTES_MAX: u64 = 16_384;
+/// How many and how large queues may be. See `proc_sys_kernel(5)`.
+#[derive(Debug)]
+pub struct Limits {
+    /// Queues (`msgmni`).
+    pub queues: Limit,
+    /// Bytes of a message (`msgmax`).
+    pub message: Limit,
+    /// Bytes of a queue at first, and without privilege at most (`msgmnb`).
+    pub bytes: Limit,
+}
 /// What a queue is charged, and a message beside its bytes.
 const COST: u64 = 128;
 
@@ -116,6 +121,8 @@ impl<P: Platform> MessageQueue<P> {
 
 /// The queues of a sandbox.
 pub struct Messages<P: Platform> {
+    /// What may be made.
+    pub limits: Limits,
     quota: Arc<Quota>,
     table: Mutex<P, Objects<MessageQueue<P>>>,
 }
@@ -130,7 +137,8 @@ impl<P: Platform> Messages<P> {
     /// None. They will be charged to `quota`.
     #[must_use]
     pub fn new(quota: &Arc<Quota>) -> Self {
-        Self { quota: Arc::clone(quota), table: Mutex::<P, _>::new(Objects::new()) }
+        let limits = Limits { queues: Limit::new(32_000), message: Limit::new(8192), bytes: Limit::new(16_384) };
+        Self { limits, quota: Arc::clone(quota), table: Mutex::<P, _>::new(Objects::new()) }
     }
 
     /// The number of the queue with `key`, made if `make` says so. See msgget(2).
@@ -142,14 +150,14 @@ impl<P: Platform> Messages<P> {
         if let Some(id) = table.find(key, make, (who, mode), |_| Ok(()))? {
             return Ok(id);
         }
-        table.has_room(QUEUES_MAX)?;
+        table.has_room(self.limits.queues.count())?;
         let status = Status {
             perm: Perm::new(key, mode, who),
             times: [None, None, now::<P>()],
             pids: [0; 2],
             bytes: 0,
             count: 0,
-            most: BYTES_MAX,
+            most: self.limits.bytes.get(),
         };
         let charge = self.quota.charge(COST)?;
         let changed = Arc::new(WaitQueue::new());
@@ -263,7 +271,7 @@ impl<P: Platform> Messages<P> {
         let mut table = self.table.lock();
         let queue = table.get(id)?;
         queue.status.perm.owns(who)?;
-        if most > BYTES_MAX && !who.privileged {
+        if most > self.limits.bytes.get() && !who.privileged {
             return Err(errno!(PERM, "more room than it may have"));
         }
         queue.status.perm.change(owner, mode)?;

@@ -11,6 +11,7 @@ use crate::fs::inode::{FileOps, IoCx};
 use crate::fs::io::IoDst;
 use crate::fs::poll::PollSource;
 use crate::fs::types::{Credentials, Gid, InodeId, OFlags, Ready, Uid};
+use crate::limit::Limit;
 use crate::platform::Platform;
 use crate::quota::{Charge, Quota};
 use crate::sync::{Mutex, WaitQueue};
@@ -22,12 +23,12 @@ use core::any::Any;
 use core::fmt;
 
 /// Messages of a queue, where its maker says nothing and for whom is not privileged. Linux: `DFLT_MSGMAX`.
-pub const MESSAGES_USUAL: i64 = 10;
+const MESSAGES_USUAL: u64 = 10;
 /// Bytes of a message, likewise.
-pub const BYTES_USUAL: i64 = 8192;
+const BYTES_USUAL: u64 = 8192;
 /// Queues that those who are not privileged may make in all.
-pub const QUEUES_MAX: usize = 256;
-/// The same for the privileged. Linux: `HARD_MSGMAX`, `HARD_MSGSIZEMAX`.
+const QUEUES: u64 = 256;
+/// Messages and bytes of one for the privileged. Linux: `HARD_MSGMAX`, `HARD_MSGSIZEMAX`.
 const MESSAGES_MAX: i64 = 65_536;
 const BYTES_MAX: i64 = 16 << 20;
 /// Priorities are below this. Linux: `MQ_PRIO_MAX`.
@@ -37,6 +38,17 @@ const MESSAGE_COST: u64 = 48;
 const LEVEL_COST: u64 = 56;
 /// What a queue is charged, and a message beside its bytes.
 const COST: u64 = 256;
+
+/// How many and how large queues may be. See `mq_overview(7)`.
+#[derive(Debug)]
+pub struct Limits {
+    /// Queues that those who are not privileged may make in all.
+    pub queues: Limit,
+    /// Messages of a queue, for whom is not privileged, and where its maker says nothing.
+    pub messages: [Limit; 2],
+    /// Bytes of a message, likewise.
+    pub bytes: [Limit; 2],
+}
 
 /// How much a queue holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,6 +291,8 @@ pub struct Opening {
 
 /// The queues of a sandbox.
 pub struct Queues<P: Platform> {
+    /// What may be made.
+    pub limits: Limits,
     quota: Arc<Quota>,
     names: Mutex<P, Names<P>>,
 }
@@ -317,7 +331,12 @@ impl<P: Platform> Queues<P> {
     /// None. They will be charged to `quota`.
     #[must_use]
     pub fn new(quota: &Arc<Quota>) -> Self {
-        Self { quota: Arc::clone(quota), names: Mutex::<P, _>::new(Names { by_name: BTreeMap::new(), all: Vec::new() }) }
+        let [messages, bytes] = [MESSAGES_USUAL, BYTES_USUAL].map(|usual| [Limit::new(usual), Limit::new(usual)]);
+        Self {
+            limits: Limits { queues: Limit::new(QUEUES), messages, bytes },
+            quota: Arc::clone(quota),
+            names: Mutex::<P, _>::new(Names { by_name: BTreeMap::new(), all: Vec::new() }),
+        }
     }
 
     /// Opens the queue `name`, which has no slash. See `mq_open(3)`.
@@ -347,11 +366,14 @@ impl<P: Platform> Queues<P> {
 
     fn make(&self, names: &mut Names<P>, opening: &Opening, who: &Credentials) -> Result<Arc<Queue<P>>> {
         names.all.retain(|queue| queue.strong_count() > 0);
-        if names.by_name.len() >= QUEUES_MAX && !who.privileged {
+        if names.by_name.len() >= self.limits.queues.count() && !who.privileged {
             return Err(errno!(NOSPC, "too many queues"));
         }
-        let size = opening.size.unwrap_or(Size { messages: MESSAGES_USUAL, bytes: BYTES_USUAL });
-        let most = if who.privileged { (MESSAGES_MAX, BYTES_MAX) } else { (MESSAGES_USUAL, BYTES_USUAL) };
+        let [messages, bytes] = [&self.limits.messages, &self.limits.bytes]
+            .map(|limits| limits.each_ref().map(|limit| i64::try_from(limit.get()).unwrap_or(i64::MAX)));
+        let usual = |[most, usual]: [i64; 2]| usual.min(most);
+        let size = opening.size.unwrap_or(Size { messages: usual(messages), bytes: usual(bytes) });
+        let most = if who.privileged { (MESSAGES_MAX, BYTES_MAX) } else { (messages[0], bytes[0]) };
         if !(1..=most.0).contains(&size.messages) || !(1..=most.1).contains(&size.bytes) {
             return Err(errno!(INVAL, "no such size"));
         }

@@ -8,6 +8,7 @@ use super::perm::{Key, Keyed, Make, Objects, Perm};
 use crate::errno;
 use crate::error::{Error, Result};
 use crate::fs::types::{Credentials, Gid, Timestamp, Uid};
+use crate::limit::Limit;
 use crate::platform::Platform;
 use crate::quota::{Charge, Quota};
 use crate::sync::{Mutex, WaitQueue};
@@ -18,12 +19,25 @@ use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
 use core::time::Duration;
 
-/// Sets that there may be. Linux: `SEMMNI`.
-pub const SETS_MAX: usize = 32_000;
+/// Sets that there may be at first. Linux: `SEMMNI`.
+const SETS: u64 = 32_000;
 /// Semaphores in a set. Linux: `SEMMSL`.
-pub const IN_SET_MAX: usize = 32_000;
+const IN_SET: u64 = 32_000;
 /// Operations of one call. Linux: `SEMOPM`.
-pub const OPS_MAX: usize = 500;
+const OPS: u64 = 500;
+/// How many and how large sets may be. See `proc_sys_kernel(5)`, `sem`.
+#[derive(Debug)]
+pub struct Limits {
+    /// Semaphores in a set.
+    pub in_set: Limit,
+    /// Semaphores in all.
+    pub all: Limit,
+    /// Operations of one call.
+    pub ops: Limit,
+    /// Sets.
+    pub sets: Limit,
+}
+
 /// Highest value. Linux: `SEMVMX`.
 pub const VALUE_MAX: i32 = 32_767;
 /// What a set, a list to undo and an entry of the queue are charged beside what they hold.
@@ -236,6 +250,8 @@ impl<P: Platform> Set<P> {
 
 /// The sets of a sandbox.
 pub struct Semaphores<P: Platform> {
+    /// What may be made.
+    pub limits: Limits,
     quota: Arc<Quota>,
     table: Mutex<P, Objects<Set<P>>>,
 }
@@ -250,7 +266,8 @@ impl<P: Platform> Semaphores<P> {
     /// None. They will be charged to `quota`.
     #[must_use]
     pub fn new(quota: &Arc<Quota>) -> Self {
-        Self { quota: Arc::clone(quota), table: Mutex::<P, _>::new(Objects::new()) }
+        let [in_set, all, ops, sets] = [IN_SET, IN_SET.saturating_mul(SETS), OPS, SETS].map(Limit::new);
+        Self { limits: Limits { in_set, all, ops, sets }, quota: Arc::clone(quota), table: Mutex::<P, _>::new(Objects::new()) }
     }
 
     /// The number of the set with `key`, made with `count` semaphores if `make` says so. See semget(2).
@@ -259,7 +276,7 @@ impl<P: Platform> Semaphores<P> {
     /// - `INVAL`: it has fewer, or none are to be in it, or too many.  - `NOENT`: there is none.  - `EXIST`: there is one.
     /// - `ACCESS`.  - `NOSPC`: too many sets.  - `NOMEM`.
     pub fn find(&self, key: Key, count: usize, make: Make, mode: u32, who: &Credentials) -> Result<u32> {
-        if count > IN_SET_MAX {
+        if count > self.limits.in_set.count() {
             return Err(errno!(INVAL, "too many for one set"));
         }
         let mut table = self.table.lock();
@@ -270,7 +287,11 @@ impl<P: Platform> Semaphores<P> {
         if count == 0 {
             return Err(errno!(INVAL, "an empty set"));
         }
-        table.has_room(SETS_MAX)?;
+        table.has_room(self.limits.sets.count())?;
+        let others = table.by_id.values().fold(0usize, |sum, set| sum.saturating_add(set.semaphores.len()));
+        if others.saturating_add(count) > self.limits.all.count() {
+            return Err(errno!(NOSPC, "too many semaphores"));
+        }
         let bytes = u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(8);
         let charge = self.quota.charge(bytes.saturating_add(COST))?;
         let set = Set {

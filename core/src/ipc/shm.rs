@@ -5,7 +5,8 @@
 
 use super::perm::{Key, Keyed, Make, Objects, Perm};
 use crate::fs::types::{Credentials, Gid, Timestamp, Uid};
-use crate::mm::{MapSource, SharedMemory};
+use crate::limit::Limit;
+use crate::mm::{MapSource, PAGE_SIZE, SharedMemory};
 use crate::platform::Platform;
 use crate::quota::{Charge, Quota};
 use crate::sync::Mutex;
@@ -13,10 +14,21 @@ use crate::{errno, error::Result};
 use alloc::sync::{Arc, Weak};
 use core::{fmt, mem};
 
-/// Segments that there may be. Linux: `SHMMNI`.
-pub const SEGMENTS_MAX: usize = 4096;
-/// Longest segment.
-pub const SIZE_MAX: u64 = 1 << 46;
+/// Longest segment that can be.
+const SIZE_MAX: u64 = 1 << 46;
+/// No limit. Linux: `SHMMAX`, `SHMALL`.
+const ENDLESS: u64 = u64::MAX - (1 << 24);
+
+/// How many and how long segments may be. See `proc_sys_kernel(5)`.
+#[derive(Debug)]
+pub struct Limits {
+    /// Segments (`shmmni`).
+    pub segments: Limit,
+    /// Bytes of one (`shmmax`).
+    pub size: Limit,
+    /// Pages of all (`shmall`).
+    pub pages: Limit,
+}
 /// What a segment is charged beside its pages.
 const COST: u64 = 512;
 
@@ -86,6 +98,8 @@ impl<P: Platform> Objects<Segment<P>> {
 
 /// The segments of a sandbox.
 pub struct Segments<P: Platform> {
+    /// What may be made.
+    pub limits: Limits,
     quota: Arc<Quota>,
     table: Mutex<P, Objects<Segment<P>>>,
 }
@@ -104,14 +118,15 @@ impl<P: Platform> Segments<P> {
     /// None. They will be charged to `quota`.
     #[must_use]
     pub fn new(quota: &Arc<Quota>) -> Self {
-        Self { quota: Arc::clone(quota), table: Mutex::<P, _>::new(Objects::new()) }
+        let limits = Limits { segments: Limit::new(4096), size: Limit::new(ENDLESS), pages: Limit::new(ENDLESS) };
+        Self { limits, quota: Arc::clone(quota), table: Mutex::<P, _>::new(Objects::new()) }
     }
 
     /// The number of the segment with `key`, made if `make` says so, by process `pid`. See shmget(2).
     ///
     /// # Errors
     /// - `NOENT`: there is none.  - `EXIST`: there is one.  - `ACCESS`.  - `INVAL`: it is shorter, or no length.
-    /// - `NOSPC`: too many.  - `NOMEM`.
+    /// - `NOSPC`: too many, or too many pages.  - `NOMEM`.
     pub fn find(&self, key: Key, size: u64, make: Make, mode: u32, (who, pid): (&Credentials, u32)) -> Result<u32> {
         let mut table = self.table.lock();
         table.sweep();
@@ -119,10 +134,18 @@ impl<P: Platform> Segments<P> {
         if let Some(id) = table.find(key, make, (who, mode), fits)? {
             return Ok(id);
         }
-        if size == 0 || size > SIZE_MAX {
+        if size == 0 || size > self.limits.size.get() {
             return Err(errno!(INVAL, "no length"));
         }
-        table.has_room(SEGMENTS_MAX)?;
+        let pages = |size: u64| size.div_ceil(PAGE_SIZE);
+        let others = table.by_id.values().fold(0u64, |sum, segment| sum.saturating_add(pages(segment.status.size)));
+        if others.saturating_add(pages(size)) > self.limits.pages.get() {
+            return Err(errno!(NOSPC, "too many pages"));
+        }
+        if size > SIZE_MAX {
+            return Err(errno!(NOMEM, "longer than any memory"));
+        }
+        table.has_room(self.limits.segments.count())?;
         let charge = self.quota.charge(COST)?;
         let memory = Memory::Kept(SharedMemory::new(&self.quota, size)?);
         let status = Status {

@@ -13,6 +13,7 @@ use super::pages::{Pages, Slot};
 use super::vma::{Backing, MapFlags, VmaTree};
 use crate::errno;
 use crate::error::Result;
+use crate::limit::Limit;
 use crate::platform::{Frame, Frames, Platform};
 use crate::quota::{Charge, Quota};
 use crate::sync::Mutex;
@@ -167,8 +168,10 @@ impl<P: Platform> AddressSpace<P> {
     pub fn fork(&self) -> Result<Self> {
         let charge = self.quota.charge(SPACE_BYTES)?;
         let mut state = self.state.lock();
+        let mut vmas = VmaTree::new(state.vmas.top());
+        vmas.most.clone_from(&state.vmas.most);
         let child = State {
-            vmas: VmaTree::new(state.vmas.top()),
+            vmas,
             pages: state.pages.clone(),
             stack_limit: state.stack_limit,
             locks_new: MapFlags::empty(),
@@ -200,6 +203,11 @@ impl<P: Platform> AddressSpace<P> {
         if let Some(range) = range {
             P::unmap(&self.host, range.start(), range.end());
         }
+    }
+
+    /// Has `most` bound the number of its areas, and of those of its copies; exec's to say, once.
+    pub fn limit_areas(&self, most: &Arc<Limit>) {
+        self.state.lock().vmas.most = Some(Arc::clone(most));
     }
 
     /// Sets where the heap begins; exec's to say, once.

@@ -9,6 +9,7 @@ use super::addr::{GUEST_END, GUEST_START, GuestAddr, PAGE_SHIFT, PAGE_SIZE, Page
 use super::source::MapSource;
 use crate::errno;
 use crate::error::Result;
+use crate::limit::Limit;
 use crate::platform::Platform;
 use crate::quota::{Charge, Quota};
 use alloc::collections::BTreeMap;
@@ -166,11 +167,13 @@ pub(super) struct VmaTree<P: Platform> {
     /// Where the next search begins: nothing larger than `skipped` is free between here and `top`.
     cursor: u64,
     skipped: u64,
+    /// How many there may be, if it is not [`MAX_AREAS`].
+    pub(super) most: Option<Arc<Limit>>,
 }
 
 impl<P: Platform> VmaTree<P> {
     pub(super) fn new(top: GuestAddr) -> Self {
-        Self { areas: BTreeMap::new(), top: top.get(), cursor: top.get(), skipped: 0 }
+        Self { areas: BTreeMap::new(), top: top.get(), cursor: top.get(), skipped: 0, most: None }
     }
 
     pub(super) fn top(&self) -> GuestAddr {
@@ -251,7 +254,8 @@ impl<P: Platform> VmaTree<P> {
     /// # Errors
     /// `NOMEM`: there are too many areas already.
     fn room(&self) -> Result<()> {
-        if self.areas.len() >= MAX_AREAS { Err(errno!(NOMEM, "too many areas are mapped")) } else { Ok(()) }
+        let most = self.most.as_ref().map_or(MAX_AREAS, |most| most.count());
+        if self.areas.len() >= most { Err(errno!(NOMEM, "too many areas are mapped")) } else { Ok(()) }
     }
 
     /// Splits at both ends of `range`.

@@ -241,7 +241,7 @@ pub(crate) fn inotify_init1<P: Cpu>(task: &mut Task<P>, flags: Flags) -> Result<
     }
     let flags = open_flags(flags.0);
     let (id, fs) = (task.sandbox().shared().new_inode(), task.fs());
-    let file = Inotify::open(task.sandbox().quota(), fs.namespace.watches(), id, flags & OFlags::NONBLOCK);
+    let file = Inotify::open(task.sandbox(), fs.namespace.watches(), id, flags & OFlags::NONBLOCK);
     give(task, file, flags)
 }
 

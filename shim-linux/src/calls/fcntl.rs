@@ -77,7 +77,9 @@ pub(crate) fn fcntl<P: Cpu>(task: &mut Task<P>, fd: Fd, cmd: Int, arg: Word) -> 
         }
         raw::F_SETPIPE_SZ => {
             let pipe = Pipe::of(&file).ok_or(errno!(BADF, "no pipe"))?;
-            let size = pipe.set_capacity(usize::try_from(bits).unwrap_or(usize::MAX), task.credentials().privileged)?;
+            let limit = task.sandbox().shared().settings().pipe_bytes.count();
+            let most = if task.credentials().privileged { usize::MAX } else { limit };
+            let size = pipe.set_capacity(usize::try_from(bits).unwrap_or(usize::MAX), most)?;
             u32::try_from(size).map_err(|_| errno!(INVAL))
         }
         raw::F_GET_SEALS => file.ops().seals().map(|seals| seals.bits()),

@@ -2,6 +2,7 @@
 
 use super::{put, take};
 use crate::args::{Id, Int, Pid, Ptr};
+use crate::settings::Named;
 use crate::signal::Cpu;
 use crate::task::{Ids, Task};
 use alloc::sync::Arc;
@@ -10,6 +11,7 @@ use linux_raw_sys::system as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::types::Gid;
+use litebox_core::mm::user;
 
 /// The id that means "leave it".
 const KEEP: u32 = u32::MAX;
@@ -229,8 +231,10 @@ const FIELD: usize = 65;
 const _: () = assert!(size_of::<raw::new_utsname>() == 6 * FIELD);
 
 pub(crate) fn uname<P: Cpu>(task: &mut Task<P>, buf: Ptr) -> Result<()> {
-    use crate::machine::{DOMAIN, PROCESSOR, RELEASE, SYSTEM, VERSION};
-    let fields = [SYSTEM, &task.sandbox().machine().host, RELEASE, VERSION, PROCESSOR, DOMAIN].map(str::as_bytes);
+    use crate::machine::{PROCESSOR, RELEASE, SYSTEM, VERSION};
+    let [host, domain] = [Named::Host, Named::Domain].map(|which| task.sandbox().name(which));
+    let [system, release, version, processor] = [SYSTEM, RELEASE, VERSION, PROCESSOR].map(str::as_bytes);
+    let fields = [system, &host, release, version, processor, &domain];
     let mut bytes = [0; 6 * FIELD];
     for (chunk, field) in bytes.chunks_mut(FIELD).zip(fields) {
         for (to, from) in chunk.iter_mut().zip(field) {
@@ -238,6 +242,29 @@ pub(crate) fn uname<P: Cpu>(task: &mut Task<P>, buf: Ptr) -> Result<()> {
         }
     }
     put::<P, { 6 * FIELD }>(buf.0, &bytes)
+}
+
+/// Longest name that a machine can be given. Linux: `__NEW_UTS_LEN`.
+const NAME_MAX: usize = FIELD - 1;
+
+/// Gives the machine a name, as `which` says.
+fn set_name<P: Cpu>(task: &Task<P>, which: Named, name: Ptr, len: Int) -> Result<()> {
+    if !task.credentials().privileged {
+        return Err(errno!(PERM, "only root names the machine"));
+    }
+    let len = usize::try_from(len.0).ok().filter(|len| *len <= NAME_MAX).ok_or(errno!(INVAL, "no such length"))?;
+    let mut bytes = [0; NAME_MAX];
+    let bytes = bytes.get_mut(..len).unwrap_or_default();
+    user::read_exact::<P>(name.0, bytes)?;
+    task.sandbox().set_name(which, bytes)
+}
+
+pub(crate) fn sethostname<P: Cpu>(task: &mut Task<P>, name: Ptr, len: Int) -> Result<()> {
+    set_name(task, Named::Host, name, len)
+}
+
+pub(crate) fn setdomainname<P: Cpu>(task: &mut Task<P>, name: Ptr, len: Int) -> Result<()> {
+    set_name(task, Named::Domain, name, len)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::task::Task;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::ipc::Key;
-use litebox_core::ipc::msg::{BYTES_MAX, MESSAGE_MAX, Messages, QUEUES_MAX, Status, Want};
+use litebox_core::ipc::msg::{Messages, Status, Want};
 use litebox_core::mm::user;
 
 /// Of `linux/msg.h`.
@@ -33,7 +33,8 @@ pub(crate) fn msgget<P: Cpu>(task: &mut Task<P>, key: Int, flags: Flags) -> Resu
 
 pub(crate) fn msgsnd<P: Cpu>(task: &mut Task<P>, queue: Int, message: Ptr, size: Len, flags: Flags) -> Result<()> {
     let kind = take::<P, i64, 8>(message.0)?;
-    let size = usize::try_from(size.0).ok().filter(|size| *size <= MESSAGE_MAX).ok_or(errno!(INVAL, "too long"))?;
+    let most = messages(task).limits.message.count();
+    let size = usize::try_from(size.0).ok().filter(|size| *size <= most).ok_or(errno!(INVAL, "too long"))?;
     let id = ipc::id(queue)?;
     if kind < 1 {
         return Err(errno!(INVAL, "no type of a message"));
@@ -99,14 +100,15 @@ pub(crate) fn msgctl<P: Cpu>(task: &mut Task<P>, queue: Int, command: Int, buf: 
     match command.0 {
         IPC_INFO | MSG_INFO => {
             let (highest, queues, count, bytes) = messages.totals();
-            let (most, room) = (ipc::int(QUEUES_MAX), ipc::int(BYTES_MAX));
+            let limits = &messages.limits;
+            let [most, longest, room] = [&limits.queues, &limits.message, &limits.bytes].map(|limit| ipc::int(limit.count()));
             // `struct msginfo`: pool, map, longest, room, queues, segment size, headers, segments.
             let [pool, map, headers] = if command.0 == MSG_INFO {
                 [ipc::int(queues), ipc::int(count), ipc::int(bytes)]
             } else {
                 [most.saturating_mul(room / 1024), room, room]
             };
-            put::<P, 32>(buf.0, &[pool, map, ipc::int(MESSAGE_MAX), room, most, 16, headers, 0xffff])?;
+            put::<P, 32>(buf.0, &[pool, map, longest, room, most, 16, headers, 0xffff])?;
             Ok(highest)
         }
         IPC_STAT | MSG_STAT | MSG_STAT_ANY => {

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::ipc::Key;
-use litebox_core::ipc::sem::{IN_SET_MAX, OPS_MAX, Op, SETS_MAX, Semaphores, Status, VALUE_MAX};
+use litebox_core::ipc::sem::{Limits, Op, Semaphores, Status, VALUE_MAX};
 use litebox_core::mm::{GuestAddr, user};
 use zerocopy::IntoBytes;
 
@@ -26,8 +26,6 @@ const SETALL: i32 = 17;
 const SEM_STAT: i32 = 18;
 const SEM_INFO: i32 = 19;
 const SEM_STAT_ANY: i32 = 20;
-/// Semaphores in all. Linux: `SEMMNS`.
-const SEMMNS: i32 = 1_024_000_000;
 /// `sizeof(struct sembuf)`.
 const OP: usize = 6;
 /// `sizeof(struct semid64_ds)`.
@@ -63,7 +61,7 @@ fn operations<P: Cpu>(at: GuestAddr, count: usize) -> Result<Vec<Op>> {
 pub(crate) fn semtimedop<P: Cpu>(task: &mut Task<P>, set: Int, ops: Ptr, count: Count, timeout: Ptr) -> Result<()> {
     // Read before the rest is looked at, and judged after it.
     let timeout = if timeout.0 == GuestAddr::default() { None } else { Some(take::<P, [i64; 2], 16>(timeout.0)?) };
-    let count = usize::try_from(count.0).ok().filter(|count| *count <= OPS_MAX);
+    let count = usize::try_from(count.0).ok().filter(|count| *count <= semaphores(task).limits.ops.count());
     let count = count.ok_or(errno!(TOOBIG, "too many operations"))?;
     if count == 0 {
         return Err(errno!(INVAL, "no operations"));
@@ -86,9 +84,10 @@ fn encode(status: &Status) -> [u64; 13] {
 }
 
 /// `struct seminfo`; the two counts are of what there is, or may be.
-fn info<P: Cpu>(at: GuestAddr, [sets, all]: [i32; 2]) -> Result<()> {
-    let (in_set, ops) = (ipc::int(IN_SET_MAX), ipc::int(OPS_MAX));
-    let words = [SEMMNS, ipc::int(SETS_MAX), SEMMNS, SEMMNS, in_set, ops, ops, sets, VALUE_MAX, all];
+fn info<P: Cpu>(at: GuestAddr, limits: &Limits, [sets, all]: [i32; 2]) -> Result<()> {
+    let limits = [&limits.in_set, &limits.all, &limits.ops, &limits.sets];
+    let [in_set, most, ops, most_sets] = limits.map(|limit| ipc::int(limit.count()));
+    let words = [most, most_sets, most, most, in_set, ops, ops, sets, VALUE_MAX, all];
     put::<P, 40>(at, &words)
 }
 
@@ -100,7 +99,7 @@ pub(crate) fn semctl<P: Cpu>(task: &mut Task<P>, set: Int, index: Int, command: 
         IPC_INFO | SEM_INFO => {
             let (highest, sets, all) = semaphores.totals();
             let counts = if command.0 == SEM_INFO { [ipc::int(sets), ipc::int(all)] } else { [20, VALUE_MAX] };
-            info::<P>(at, counts).map(|()| highest)
+            info::<P>(at, &semaphores.limits, counts).map(|()| highest)
         }
         IPC_STAT | SEM_STAT | SEM_STAT_ANY => {
             put::<P, STATUS>(at, &encode(&semaphores.status(id, command.0 == SEM_STAT_ANY, &who)?))?;

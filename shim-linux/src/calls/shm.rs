@@ -9,7 +9,8 @@ use crate::task::Task;
 use litebox_core::errno;
 use litebox_core::error::{Errno, Result};
 use litebox_core::ipc::Key;
-use litebox_core::ipc::shm::{SEGMENTS_MAX, SIZE_MAX, Segments, Status};
+use litebox_core::ipc::shm::{Segments, Status};
+use litebox_core::limit::Limit;
 use litebox_core::mm::{Backing, GuestAddr, MapFlags, MapRequest, PAGE_SIZE, PageRange, Place, Prot};
 
 /// Of `linux/shm.h`.
@@ -124,8 +125,9 @@ pub(crate) fn shmctl<P: Cpu>(task: &mut Task<P>, segment: Int, command: Int, buf
             Ok(if command.0 == IPC_STAT { 0 } else { id })
         }
         IPC_INFO => {
-            let most = u64::try_from(SEGMENTS_MAX).unwrap_or_default();
-            put::<P, 72>(buf.0, &[SIZE_MAX, 1, most, most, SIZE_MAX / PAGE_SIZE, 0, 0, 0, 0])?;
+            let limits = &segments.limits;
+            let [most, size, pages] = [&limits.segments, &limits.size, &limits.pages].map(Limit::get);
+            put::<P, 72>(buf.0, &[size, 1, most, most, pages, 0, 0, 0, 0])?;
             Ok(segments.totals().0)
         }
         SHM_INFO => {

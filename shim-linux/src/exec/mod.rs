@@ -28,6 +28,7 @@ use litebox_core::fs::mount::MountFlags;
 use litebox_core::fs::path::{At, FsContext, Resolve};
 use litebox_core::fs::types::{Access, Credentials, FileKind, OFlags};
 use litebox_core::fs::uses::Runs;
+use litebox_core::limit::Limit;
 use litebox_core::mm::{AddressSpace, MapSource};
 use litebox_core::platform::Platform;
 use litebox_core::quota::Quota;
@@ -46,6 +47,8 @@ pub struct Request<'a, P: Platform> {
     pub ids: Ids,
     /// Limits of its stack.
     pub limits: StackLimits,
+    /// How many areas its memory may have.
+    pub areas: Arc<Limit>,
     /// What its memory is charged to.
     pub quota: Arc<Quota>,
     /// Arguments, the program's name first; without NULs.
@@ -64,6 +67,7 @@ impl<'a, P: Cpu> Request<'a, P> {
             credentials: task.credentials(),
             ids,
             limits: StackLimits { stack: limit.map_or(u64::MAX, |limit| limit.soft) },
+            areas: Arc::clone(&task.sandbox().shared().settings().areas),
             quota: Arc::clone(task.sandbox().quota()),
             args,
             env,
@@ -230,6 +234,7 @@ fn load<P: Cpu>(
     let interpreter = interpreter.as_ref().map(|(plan, pages)| Part { plan, pages: Arc::clone(pages) });
 
     let mm = Arc::new(AddressSpace::new(&request.quota)?);
+    mm.limit_areas(&request.areas);
     let ([uid, euid, _], [gid, egid, _]) = (request.ids.users, request.ids.groups);
     let start = Start { path: name, args: &args, env: request.env, ids: [uid, euid, gid, egid], limits: request.limits };
     let started = program::load(&mm, &Part { plan: &plan, pages }, interpreter.as_ref(), &start)?;

@@ -244,6 +244,7 @@ impl<P: Cpu> Builder<P> {
             credentials,
             ids,
             limits: StackLimits { stack: limit.map_or(u64::MAX, |limit| limit.soft) },
+            areas: Arc::clone(&self.sandbox.shared().settings().areas),
             quota: Arc::clone(self.sandbox.quota()),
             args,
             env,

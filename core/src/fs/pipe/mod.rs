@@ -29,8 +29,8 @@ use ring::Ring;
 pub const PIPE_BUF: usize = 4096;
 /// Bytes that a pipe holds unless it is told otherwise.
 pub const CAPACITY: usize = PAGES * PAGE_SIZE;
-/// Bytes that whoever is not privileged can have a pipe hold. Linux: /proc/sys/fs/pipe-max-size.
-pub const CAPACITY_MAX: usize = 1 << 20;
+/// Bytes that whoever is not privileged can have a pipe hold at first. Linux: /proc/sys/fs/pipe-max-size.
+pub const CAPACITY_MAX: u64 = 1 << 20;
 const PAGES: usize = 16;
 /// Most bytes that a pipe can hold.
 const BYTES_MAX: usize = 1 << 31;
@@ -131,15 +131,15 @@ impl<P: Platform> Pipe<P> {
     /// Has it hold at least `bytes`: the next power of two of pages; returns what it holds then. See fcntl(2), `F_SETPIPE_SZ`.
     ///
     /// # Errors
-    /// `INVAL`: above 2 GiB. `PERM`: above [`CAPACITY_MAX`] and not `privileged`. `BUSY`: more is in it. `NOMEM`.
-    pub fn set_capacity(&self, bytes: usize, privileged: bool) -> Result<usize> {
+    /// `INVAL`: above 2 GiB. `PERM`: more than it holds, and above `most`. `BUSY`: more is in it. `NOMEM`.
+    pub fn set_capacity(&self, bytes: usize, most: usize) -> Result<usize> {
         if bytes > BYTES_MAX {
             return Err(errno!(INVAL, "no pipe holds so much"));
         }
         let pages = bytes.div_ceil(PAGE_SIZE).max(1).next_power_of_two();
         let _reads = self.reads.lock();
         let mut ring = self.ring.lock();
-        if pages > ring.pages() && pages.saturating_mul(PAGE_SIZE) > CAPACITY_MAX && !privileged {
+        if pages > ring.pages() && pages.saturating_mul(PAGE_SIZE) > most {
             return Err(errno!(PERM, "only root has larger pipes"));
         }
         if pages != ring.pages() {

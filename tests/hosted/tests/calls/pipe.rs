@@ -2,6 +2,7 @@
 
 use crate::guest::{Guest, NOWHERE, errno};
 use linux_raw_sys::general as nr;
+use litebox_shim_linux::task::Ids;
 
 #[test]
 fn a_pipe_is_two_descriptors_or_none() {
@@ -20,4 +21,14 @@ fn a_pipe_is_two_descriptors_or_none() {
     guest.ok(nr::__NR_setrlimit, &[nr::RLIMIT_NOFILE.into(), tight]);
     guest.fails(errno::EMFILE, nr::__NR_pipe, &[fds]);
     assert_eq!(guest.ok(nr::__NR_dup, &[0]), 2, "the one that fitted was closed again");
+}
+
+#[test]
+fn only_root_has_larger_pipes_than_may_be_set() {
+    let mut guest = Guest::with_ids(Ids { users: [1000; 3], groups: [1000; 3] });
+    let ends = guest.room(8);
+    guest.ok(nr::__NR_pipe2, &[ends, 0]);
+    let read = u64::from(guest.half(ends));
+    assert_eq!(guest.ok(nr::__NR_fcntl, &[read, nr::F_SETPIPE_SZ.into(), 1 << 20]), 1 << 20);
+    guest.fails(errno::EPERM, nr::__NR_fcntl, &[read, nr::F_SETPIPE_SZ.into(), 1 << 21]);
 }

@@ -52,6 +52,8 @@ fn every_name_that_is_listed_is_there() {
                 Err(error) if error.is(Errno::ISDIR) => walk(begun, &path, seen),
                 // Nothing is at the address 0.
                 Err(error) if error.is(Errno::IO) && name == "mem" => *seen += 1,
+                // They are to be written to only.
+                Err(error) if error.is(Errno::ACCESS) && matches!(name.as_str(), "drop_caches" | "compact_memory") => *seen += 1,
                 // Init runs no program.
                 Err(error) if error.is(Errno::SRCH) && path == "/proc/1/mem" => *seen += 1,
                 Err(error) => panic!("{path}: {error:?}"),
@@ -197,4 +199,37 @@ fn what_is_read_is_charged_while_it_is_open() {
     assert!(quota.used() > before + 500);
     drop(file);
     assert_eq!(quota.used(), before);
+}
+
+#[test]
+fn what_root_sets_is_there_and_in_force() {
+    let begun = begun();
+    let set = |name: &str, text: &str| begun.write(&format!("/proc/sys/{name}"), text).map(drop);
+    let get = |name: &str| begun.cat(&format!("/proc/sys/{name}"));
+    set("vm/swappiness", "10\n").unwrap();
+    assert_eq!(get("vm/swappiness"), "10\n");
+    for (name, bad) in [
+        ("vm/swappiness", "201"),
+        ("vm/overcommit_memory", "3"),
+        ("kernel/shmmni", "32769"),
+        ("kernel/sem", "x"),
+        ("vm/swappiness", ""),
+    ] {
+        assert!(set(name, bad).unwrap_err().is(Errno::INVAL), "{name} {bad}");
+    }
+    assert!(set("fs/nr_open", "1").unwrap_err().is(Errno::RANGE), "a number without a sign");
+    assert!(set("kernel/osrelease", "x").unwrap_err().is(Errno::ACCESS), "nobody may");
+    assert!(begun.read("/proc/sys/vm/drop_caches").unwrap_err().is(Errno::ACCESS), "only to write");
+    set("vm/drop_caches", "3").unwrap();
+    set("kernel/sem", "10 20").unwrap();
+    assert_eq!(get("kernel/sem"), "10\t20\t500\t32000\n", "the first of four");
+    set("fs/pipe-max-size", "5000").unwrap();
+    assert_eq!(get("fs/pipe-max-size"), "8192\n", "a power of two");
+    set("kernel/hostname", "box\nrest").unwrap();
+    assert_eq!(get("kernel/hostname"), "box\n");
+    set("kernel/sched_rt_runtime_us", "-1").unwrap();
+    assert_eq!(get("kernel/sched_rt_runtime_us"), "-1\n");
+    set("kernel/shmmax", "8192").unwrap();
+    set("kernel/shmmax", "-5").unwrap();
+    assert_eq!(get("kernel/shmmax"), "8192\n", "a negative one is passed over");
 }
