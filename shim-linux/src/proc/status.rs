@@ -80,6 +80,8 @@ fn condition<P: Cpu>(who: &Who<P>, process: &Process<P>) -> (char, &'static str)
         return ('t', "tracing stop");
     }
     match process.condition() {
+        // Init waits for its children, without a task.
+        Condition::Alive if process.task_count() == 0 => ('S', "sleeping"),
         // One that is about to begin or to end has no carrier.
         Condition::Alive => match task.and_then(|task| task.with_carrier(P::activity)) {
             Some(Activity::Running) | None => ('R', "running"),

@@ -61,7 +61,7 @@ fn what_is_wrong_at_once_is_no_event_and_what_fails_later_is_one() {
     let (file, read_only, id) = (guest.open("/file", nr::O_RDWR), guest.open("/file", nr::O_RDONLY), context(&mut guest, 1));
     let (room, pair) = (guest.room(8), guest.room(8));
     let good = control(&mut guest, 1, PREAD, file, room, 4, 0);
-    let mut submit = |guest: &mut Guest, bad: u64, error: u32| {
+    let submit = |guest: &mut Guest, bad: u64, error: u32| {
         let list = guest.words(&[good, bad]);
         assert_eq!(guest.ok(nr::__NR_io_submit, &[id, 2, list]), 1, "up to the bad one");
         let list = guest.words(&[bad]);

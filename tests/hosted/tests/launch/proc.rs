@@ -113,7 +113,7 @@ fn stat_has_52_fields_and_status_names_them() {
     assert_eq!(name, "2 (a) b\\");
     let fields: Vec<&str> = rest.split(' ').collect();
     assert_eq!(fields.len(), 50);
-    assert_eq!(fields[..6], ["S", "1", "2", "2", "0", "-1"], "state, parent, group, session, terminal");
+    assert_eq!(fields[..6], ["R", "1", "2", "2", "0", "-1"], "state, parent, group, session, terminal");
     assert_eq!((fields[17], fields[22]), ("1", "18446744073709551615"), "threads, limit of memory");
     assert_eq!(fields[25], begun.regs.sp.to_string(), "stack");
     let (start, end) = begun.task.process().running().get().unwrap().arguments;
