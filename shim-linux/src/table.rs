@@ -12,7 +12,7 @@
 use crate::args::{Arg, ArgKind, Count, DirFd, Fd, Flags, Id, Int, Len, Mode, Offset, Path, Pid, Ptr, Sig, Value, Word};
 use crate::calls::{
     aio, attributes, dirs, event, fcntl, files, foreign, futex, futex2, handle, ids, ioctl, limits, lock, map, membarrier,
-    message, mount, mq, msg, names, pipe, poll, prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task,
+    message, mount, mq, msg, names, old, pipe, poll, prctl, rseq, sched, sem, shm, signals, sigwait, socket, splice, stat, task,
     terminal, time, timer, transfer, xattr,
 };
 use crate::calls::{exec, kill, pidfd, process, ptrace, seccomp, usage, wait};
@@ -231,7 +231,7 @@ syscalls! {
     100 times (buf: Ptr) = Full [usage::times, No];
     101 ptrace (request: Offset, pid: Pid, addr: Ptr, data: Word) = Partial [ptrace::ptrace, No, "debug registers are kept, and to switch a breakpoint of theirs on is ENOSPC; PTRACE_SINGLEBLOCK, PTRACE_SUSPEND_SECCOMP and requests for filters, rseq(2) and user dispatch are missing; 32-bit selectors have no effect"];
     102 getuid () = Full [ids::getuid, No];
-    103 syslog () = None [PERM, "a sandbox does not see the log of its host"];
+    103 syslog (action: Int, buf: Ptr, len: Int) = Partial [old::syslog, No, "the log is the sandbox's own, and always empty"];
     104 getgid () = Full [ids::getgid, No];
     105 setuid (uid: Id) = Full [ids::setuid, No];
     106 setgid (gid: Id) = Full [ids::setgid, No];
@@ -264,10 +264,10 @@ syscalls! {
     133 mknod (path: Path, mode: Mode, dev: Word) = Partial [names::mknod, No, "device nodes can be made and not opened"];
     134 uselib () = None [NOSYS, "Linux has it no more"];
     135 personality (persona: Flags) = Partial [task::personality, No, "without effect but for STICKY_TIMEOUTS"];
-    136 ustat () = None [NOSYS, "not supported yet"];
+    136 ustat (dev: Word, buf: Ptr) = Full [old::ustat, No];
     137 statfs (path: Path, buf: Ptr) = Full [stat::statfs, No];
     138 fstatfs (fd: Fd, buf: Ptr) = Full [stat::fstatfs, No];
-    139 sysfs () = None [NOSYS, "not supported yet"];
+    139 sysfs (option: Int, first: Word, second: Ptr) = Full [old::sysfs, No];
     140 getpriority (which: Int, who: Int) = Full [sched::getpriority, No];
     141 setpriority (which: Int, who: Int, nice: Int) = Partial [sched::setpriority, No, "kept for the process and without effect"];
     142 sched_setparam (pid: Pid, param: Ptr) = Partial [sched::sched_setparam, No, "checked, kept for the process and without effect; real-time policies are EPERM"];

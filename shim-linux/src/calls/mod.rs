@@ -26,6 +26,7 @@ pub(crate) mod mount;
 pub(crate) mod mq;
 pub(crate) mod msg;
 pub(crate) mod names;
+pub(crate) mod old;
 pub(crate) mod pidfd;
 pub(crate) mod pipe;
 pub(crate) mod poll;

@@ -37,7 +37,7 @@ fn place<P: Cpu>(task: &Task<P>, dir: DirFd, name: Path, flags: Flags) -> Result
 }
 
 /// A device's number as `struct stat` has it. Linux: `new_encode_dev`.
-fn device(id: DeviceId) -> u64 {
+pub(super) fn device(id: DeviceId) -> u64 {
     u64::from(id.minor & 0xff) | (u64::from(id.major & 0xfff) << 8) | (u64::from(id.minor & 0xfff_ff00) << 12)
 }
 

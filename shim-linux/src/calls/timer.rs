@@ -129,6 +129,9 @@ fn id(id: Int) -> u32 {
 
 pub(crate) fn timer_settime<P: Cpu>(task: &mut Task<P>, timer: Int, flags: Flags, new: Ptr, old: Ptr) -> Result<()> {
     let process = task.process();
+    if new.0 == GuestAddr::default() {
+        return Err(errno!(INVAL, "no setting"));
+    }
     // A bad setting comes before a bad timer.
     let (first, every) = take_times::<P>(new.0)?;
     let is_absolute = flags.0 & raw::TIMER_ABSTIME != 0;

@@ -265,11 +265,14 @@ pub(crate) fn fdatasync<P: Cpu>(task: &mut Task<P>, fd: Fd) -> Result<()> {
 const SYNC_RANGE: u32 = 7;
 
 pub(crate) fn sync_file_range<P: Cpu>(task: &mut Task<P>, fd: Fd, offset: Offset, len: Offset, flags: Flags) -> Result<()> {
-    let file = with_offsets(task, fd)?;
+    let file = open_file(task, fd)?;
     if flags.0 & !SYNC_RANGE != 0 || offset.0 < 0 || len.0 < 0 || offset.0.checked_add(len.0).is_none() {
         return Err(errno!(INVAL, "unknown flags, or no range"));
     }
-    file.ops().sync()
+    match file.place().inode().kind() {
+        FileKind::Regular | FileKind::Directory | FileKind::BlockDevice => file.ops().sync(),
+        _ => Err(errno!(SPIPE)),
+    }
 }
 
 /// What has been written is where it stays: nothing is kept back.

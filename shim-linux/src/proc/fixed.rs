@@ -2,7 +2,7 @@
 
 use super::setting::{self, Form, Place};
 use super::sys::Sys;
-use super::text::line;
+use super::text::{Text, line};
 use super::{cpuinfo, system, sysvipc};
 use crate::machine;
 use crate::settings::Named;
@@ -17,6 +17,9 @@ use litebox_core::fs::inode::InodeRef;
 use litebox_core::fs::proc::{LinkTarget, ProcFile, ProcId, ProcLink};
 use litebox_core::fs::pseudo::FixedDir;
 use litebox_core::fs::types::{DeviceId, Gid, InodeId, Mode, Uid};
+
+/// The kinds of file system that are mounted or can be, in the order of their numbers. See sysfs(2).
+pub(crate) const FILE_SYSTEMS: &[&str] = &["proc", "tmpfs", "ramfs", "devtmpfs", "devpts", "overlay", "host"];
 
 /// What a name leads to.
 pub(super) enum Node<P: Cpu> {
@@ -47,7 +50,11 @@ impl<P: Cpu> Fixed<P> {
         ("devices", Node::Text("Character devices:\n  1 mem\n  5 /dev/tty\n\nBlock devices:\n")),
         (
             "filesystems",
-            Node::Text("nodev\tproc\nnodev\ttmpfs\nnodev\tramfs\nnodev\tdevtmpfs\nnodev\tdevpts\nnodev\toverlay\nnodev\thost\n"),
+            Node::File(|_| {
+                let mut text = Text::default();
+                FILE_SYSTEMS.iter().try_for_each(|name| text.put(format_args!("nodev\t{name}\n")))?;
+                Ok(text.finish())
+            }),
         ),
         ("loadavg", Node::File(system::loadavg)),
         ("meminfo", Node::File(system::meminfo)),

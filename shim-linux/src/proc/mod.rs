@@ -22,6 +22,7 @@ mod text;
 
 pub(crate) use text::Text;
 
+pub(crate) use fixed::FILE_SYSTEMS;
 pub(crate) use root::root;
 
 use crate::signal::Cpu;

@@ -10,6 +10,7 @@ mod ids;
 mod locks;
 mod names;
 mod notify;
+mod old;
 mod open;
 mod pipe;
 mod poll;
