@@ -23,12 +23,14 @@ pub(crate) fn problems() -> Result<Vec<String>> {
 
 /// The names of everything that can show a promise.
 fn names() -> Result<BTreeSet<String>> {
-    let mut names: BTreeSet<String> = test::hostile_suites().map(str::to_owned).collect();
+    let mut names: BTreeSet<String> = test::names().map(str::to_owned).collect();
     for path in tidy::rust_files(paths::repository())? {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         names.extend(unit_tests(&text).map(str::to_owned));
     }
-    for (folder, extension, prefix) in [("tests/vm/cases", "toml", "cases"), ("tests/bench", "rs", "bench")] {
+    for (folder, extension, prefix) in
+        [("tests/vm/cases", "toml", "cases"), ("tests/bench", "rs", "bench"), ("fuzz/targets", "rs", "fuzz")]
+    {
         let folder = paths::repository().join(folder);
         for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
             let path = entry?.path();

@@ -17,6 +17,11 @@ const TESTS: &[Test] = &[("boot/refused-without-fsgsbase", without_fsgsbase), ("
 /// For [`hang`]: after so long without a sign of life.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// Their names.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    TESTS.iter().map(|(name, _)| *name)
+}
+
 /// Runs those whose names contain `filter`.
 pub(super) fn run(report: &mut Report, filter: Option<&str>) {
     let chosen = TESTS.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter)));

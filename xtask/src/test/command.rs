@@ -38,6 +38,11 @@ const FIRST_OUTPUT: Duration = Duration::from_secs(15);
 /// Bytes for [`binary_pipe`]: more than any buffer on the way holds.
 const MANY: usize = 1_000_000;
 
+/// Their names.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    TESTS.iter().map(|(name, _)| *name)
+}
+
 /// Runs those whose names contain `filter`.
 pub(super) fn run(report: &mut Report, filter: Option<&str>) {
     let chosen = TESTS.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter)));

@@ -52,7 +52,7 @@ const KNOWN_FAILURES: &[(&str, &str)] =
     &[("svm/hostile/calls", "syscall of 32-bit code is taken for a call of 64-bit code, and answered as that")];
 
 /// The suites' names.
-pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
     SUITES.iter().map(|(name, ..)| *name)
 }
 

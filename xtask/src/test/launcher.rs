@@ -73,6 +73,11 @@ const TESTS: &[(&str, &str, i32, &[&str])] = &[
 /// The longest of them takes some seconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Their names.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    TESTS.iter().map(|(name, ..)| *name)
+}
+
 /// Runs those whose names contain `filter`.
 pub(super) fn run(report: &mut Report, shared: &mut Shared, filter: Option<&str>) {
     let chosen: Vec<_> = TESTS.iter().filter(|(name, ..)| filter.is_none_or(|filter| name.contains(filter))).collect();

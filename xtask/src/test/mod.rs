@@ -15,7 +15,6 @@ mod vm;
 use anyhow::Result;
 use clap::Args;
 
-pub(crate) use self::hostile::names as hostile_suites;
 pub(crate) use self::report::Report;
 use self::shared::{Kernel, Shared};
 
@@ -30,6 +29,11 @@ pub(crate) struct TestArgs {
     debug_kernel: bool,
     /// Only tests with this in their name; the checks of the sources are left out then
     filter: Option<String>,
+}
+
+/// The names of the tests that are neither units nor cases.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    hostile::names().chain(launcher::names()).chain(boot::names()).chain(command::names()).chain([ratchet::NAME])
 }
 
 /// Runs the tests and gives the exit status.

@@ -4,7 +4,7 @@ use super::report::Report;
 use crate::ratchet;
 
 /// The name of this test.
-const NAME: &str = "ratchet/figures-only-fall";
+pub(super) const NAME: &str = "ratchet/figures-only-fall";
 
 /// Runs it if `filter` is part of its name.
 pub(super) fn run(report: &mut Report, filter: Option<&str>) {
