@@ -119,7 +119,7 @@ fn times(timekeeper: &sys::timekeeper, counter: Counter) -> Times {
     // Below three seconds, and shifted by at most 32: no overflow. The reader makes seconds of them.
     let later = |stamp: Stamp, seconds: i64, nanos: u64| Stamp {
         seconds: stamp.seconds.wrapping_add_signed(seconds),
-        nanos: stamp.nanos.wrapping_add(nanos << fine.shift),
+        nanos: stamp.nanos.wrapping_add(nanos.wrapping_shl(fine.shift)),
     };
     let (to_monotonic, to_boot) = (timekeeper.wall_to_monotonic, timekeeper.offs_boot);
     // Normalised: 0 to 999,999,999.

@@ -150,17 +150,24 @@ fn node_bytes<V>() -> u64 {
     (size_of::<Node<V>>() as u64).saturating_add(32)
 }
 
+/// By how many bits a page number is shifted at `level`. The highest is [`TOP`], so these are far fewer than a word has, and no shift by
+/// them needs a check that could panic.
+#[inline]
+fn bits(level: u32) -> u32 {
+    BITS.saturating_mul(level)
+}
+
 /// Position of `page` among the slots of a node at `level`.
 #[inline]
 fn place(page: u64, level: u32) -> usize {
-    let index = (page >> BITS.saturating_mul(level)) & (FAN as u64).saturating_sub(1);
+    let index = page.wrapping_shr(bits(level)) & (FAN as u64).saturating_sub(1);
     usize::try_from(index).unwrap_or(0)
 }
 
 /// Pages under one slot of a node at `level`.
 #[inline]
 fn span(level: u32) -> u64 {
-    1u64 << BITS.saturating_mul(level)
+    1u64.wrapping_shl(bits(level))
 }
 
 /// A sparse array from page number to `V`.
@@ -340,7 +347,7 @@ fn next_below<V>(node: &Arc<Node<V>>, level: u32, base: u64, range: Range<u64>) 
 /// Slot of `page` in a node at `level` that begins at `base`, or `None` if it lies behind that node.
 #[inline]
 fn place_in(base: u64, page: u64, level: u32) -> Option<usize> {
-    let index = page.saturating_sub(base) >> BITS.saturating_mul(level);
+    let index = page.saturating_sub(base).wrapping_shr(bits(level));
     usize::try_from(index).ok().filter(|index| *index < FAN)
 }
 

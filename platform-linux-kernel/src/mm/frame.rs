@@ -43,11 +43,12 @@ impl Frame {
             let Some(first) = NonNull::new(unsafe { sys::litebox_alloc_pages(sys::GFP_RUN_OF_ZEROS, order) }) else { break };
             // SAFETY: A run of this order that nobody else knows, and no compound page.
             unsafe { sys::split_page(first.as_ptr(), order) };
-            for at in 0..1 << order {
+            let pages = 1_usize.wrapping_shl(order);
+            for at in 0..pages {
                 // SAFETY: The run's pages lie side by side; each has a reference of its own now.
                 take(Self(unsafe { first.add(at) }));
             }
-            left -= 1 << order;
+            left = left.saturating_sub(pages);
         }
         (0..left).map_while(|_| Self::zeroed()).for_each(take);
     }

@@ -149,7 +149,7 @@ pub(crate) fn capget<P: Cpu>(task: &mut Task<P>, header: Ptr, data: Ptr) -> Resu
             capabilities(&process)
         }
     };
-    let half = |shift: u32| u32::try_from((set >> shift) & u64::from(u32::MAX)).unwrap_or_default();
+    let half = |shift: u32| u32::try_from(set.wrapping_shr(shift) & u64::from(u32::MAX)).unwrap_or_default();
     let mut at = data.0;
     for word in 0..words {
         let bits = half(word.saturating_mul(32));
@@ -169,7 +169,7 @@ pub(crate) fn capset<P: Cpu>(task: &mut Task<P>, header: Ptr, data: Ptr) -> Resu
     for word in 0..words {
         let halves = take::<P, [u32; 3], 12>(at)?;
         for (set, half) in sets.iter_mut().zip(halves) {
-            *set |= u64::from(half) << word.saturating_mul(32);
+            *set |= u64::from(half).wrapping_shl(word.saturating_mul(32));
         }
         at = at.plus(12)?;
     }

@@ -80,9 +80,9 @@ fn innermost(answer: &str) -> Option<&str> {
     answer.trim_start().lines().nth(1)
 }
 
-/// Whether a line is ours: one without a number is no line.
+/// Whether a line is ours. Without a line's or a column's number it is made of several.
 fn is_ours(line: &str) -> bool {
-    OURS.iter().any(|folder| line.starts_with(folder)) && !line.contains(":0:")
+    OURS.iter().any(|folder| line.starts_with(folder)) && !line.contains(":0:") && !line.ends_with(":0")
 }
 
 /// Where each place comes from: function and line of each that was inlined there, then an empty line.
@@ -123,7 +123,7 @@ mod tests {
         let answer =
             "<u64>::next_multiple_of\n/usr/lib/core/src/num/uint_macros.rs:3156:22\nf\n/mnt/repository/core/src/a.rs:3:1";
         assert!(!is_ours(innermost(answer).unwrap()));
-        assert!(is_ours("/mnt/repository/core/src/a.rs:3:1") && !is_ours("/mnt/repository/core/src/a.rs:0:0"));
+        assert!(is_ours("/mnt/repository/core/src/a.rs:3:1") && !is_ours("/mnt/repository/core/src/a.rs:9:0"));
         assert_eq!(innermost("\n"), None);
     }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask ratchet`: figures that may only fall, compared with what is committed in xtask/ratchets.toml.
 //!
 //! They are counted in what is linked (`linked`) and in the sources (`sources`). What the module needs of others is a list with reasons,
-//! kbuild/needs.toml (`needs`), which must be exact. A figure that rises is a failure; whoever has a reason writes the file anew, with
+//! xtask/needs.toml (`needs`), which must be exact. A figure that rises is a failure; whoever has a reason writes the file anew, with
 //! `--write`, and says it in the commit. One that falls is told, so that somebody writes it down. Some figures grow with what the
 //! module can do: those are shown, and never fail.
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::paths;
 
 /// The list.
-const LIST: &str = "kbuild/needs.toml";
+const LIST: &str = "xtask/needs.toml";
 /// Our crates in the module.
 const CRATES: &[&str] =
     &["litebox-core", "litebox-locks", "litebox-shim-linux", "litebox-ioctl-abi", "litebox-vdso", "litebox-trap-hw"];
