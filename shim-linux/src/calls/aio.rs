@@ -1,4 +1,4 @@
-//! io_setup(2), io_submit(2), io_getevents(2), `io_pgetevents(2)`, io_cancel(2), io_destroy(2).
+//! `io_setup(2)`, `io_submit(2)`, `io_getevents(2)`, `io_pgetevents(2)`, `io_cancel(2)`, `io_destroy(2)`.
 //!
 //! An operation is done as it is handed in, by the thread that does so: Linux does the same with files whose pages are in memory, which
 //! all are here. So nothing is ever under way when somebody else looks, and there is nothing to cancel.
@@ -57,7 +57,7 @@ struct Control {
 /// Its size.
 const CONTROL: usize = 64;
 const _: () = assert!(size_of::<Control>() == CONTROL);
-/// Where its key is, which io_submit(2) sets to 0.
+/// Where its key is, which `io_submit(2)` sets to 0.
 const KEY_AT: u64 = 8;
 
 /// Of `linux/aio_abi.h`.
@@ -120,7 +120,7 @@ enum Operation {
 /// What `control` asks for, and of which file.
 ///
 /// # Errors
-/// Those that io_submit(2) gives instead of a completion.
+/// Those that `io_submit(2)` gives instead of a completion.
 fn prepare<P: Cpu>(task: &Task<P>, control: &Control) -> Result<(Arc<File<P>>, Operation)> {
     let file = open_file(task, Fd(control.fd))?;
     let (buf, count) = (Ptr(GuestAddr::new(control.buf)), Len(control.bytes));
@@ -171,7 +171,7 @@ fn run<P: Cpu>(task: &Task<P>, file: &File<P>, operation: Operation, offset: i64
 fn encoded(result: Result<usize>) -> i64 {
     match result.map_err(|error| error.errno()) {
         Ok(count) => i64::try_from(count).unwrap_or(i64::MAX),
-        Err(errno) => -i64::from(errno.map_or(linux_raw_sys::errno::EINTR, numbers::number)),
+        Err(errno) => i64::from(errno.map_or(linux_raw_sys::errno::EINTR, numbers::number)).saturating_neg(),
     }
 }
 

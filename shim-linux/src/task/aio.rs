@@ -1,4 +1,4 @@
-//! A process's contexts of asynchronous operations. See io_setup(2).
+//! A process's contexts of asynchronous operations. See `io_setup(2)`.
 //!
 //! They go with its memory: at execve(2) and at its end. Locks: `Process::completions` is a leaf.
 
