@@ -7,7 +7,7 @@
 use super::addr::{GuestAddr, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot};
 use super::pages::{LEAF_PAGES, Owned, Pages, Slot};
 use super::source::MapSource;
-use super::space::{AddressSpace, FrameOf, State, Tables};
+use super::space::{AddressSpace, FrameOf, State, Table, Tables};
 use super::vma::{Backing, MapFlags, STACK_GUARD, Vma};
 use crate::errno;
 use crate::error::{Errno, Error, Result};
@@ -18,15 +18,17 @@ use core::iter::once;
 
 /// Pages that one fault fills, aligned to as many.
 const AROUND: u64 = 16;
-/// The same for a guest that goes on writing to fresh memory in order: those of one node of the tree.
-const AHEAD: u64 = LEAF_PAGES;
-const _: () = assert!(AHEAD <= u64::BITS as u64 && AHEAD % AROUND == 0);
+/// The same for a guest that goes on writing to fresh memory in order.
+const AHEAD: u64 = 64;
+const _: () = assert!(AHEAD <= u64::BITS as u64 && AHEAD % AROUND == 0 && LEAF_PAGES % AROUND == 0);
 
 /// What the note of a page table is charged beside the table.
 const TABLE_COST: u64 = 48;
 
 /// log2 of the pages that one of the host's page tables covers, and of the tables that one of the next level does.
-pub(super) const TABLE_SHIFT: u32 = 9;
+const TABLE_SHIFT: u32 = 9;
+/// Pages that one of the host's page tables covers.
+pub(super) const TABLE_PAGES: u64 = 1 << TABLE_SHIFT;
 
 /// What a guest tried to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,7 +243,7 @@ impl<P: Platform> AddressSpace<P> {
             return Ok(FaultOutcome::Segv(SegvCode::AccErr));
         }
         let addr = addr.page_start();
-        self.charge_table(tables, addr)?;
+        let table = self.table(tables, addr)?;
         let backing = area.backing_at(addr);
         let read_only = rights_unwritten(area);
         // Lives until the page tables no longer show what it replaces.
@@ -265,17 +267,16 @@ impl<P: Platform> AddressSpace<P> {
             },
         };
         let mapping = Mapping { addr, frame: &frame, prot };
-        let is_shown = if access == Access::Write {
-            P::replace(&self.host, &mapping)
-        } else {
-            P::fill(&self.host, PageRange::new(addr, PAGE_SIZE)?, once(mapping))
-        };
+        let only = PageRange::new(addr, PAGE_SIZE)?;
+        table.note(&only);
+        let is_shown =
+            if access == Access::Write { P::replace(&self.host, &mapping) } else { P::fill(&self.host, only, once(mapping)) };
         if !is_shown {
             // What may be there shows a page that is about to be let go.
             self.zap_page(addr);
             return Ok(FaultOutcome::OutOfMemory);
         }
-        self.fill_around(area, pages, addr, access);
+        self.fill_around(area, pages, table, addr, access);
         Ok(FaultOutcome::Resolved)
     }
 
@@ -293,17 +294,16 @@ impl<P: Platform> AddressSpace<P> {
         Ok(frame)
     }
 
-    /// Charges the page table that an entry for `addr` needs, unless it is there.
-    fn charge_table(&self, tables: &mut Tables, addr: GuestAddr) -> Result<()> {
+    /// The page table that an entry for `addr` needs, charged now unless it is there.
+    fn table<'t>(&self, tables: &'t mut Tables, addr: GuestAddr) -> Result<&'t mut Table> {
         let region = addr.page() >> TABLE_SHIFT;
-        if tables.contains_key(&region) {
-            return Ok(());
+        if !tables.contains_key(&region) {
+            let first = (region >> TABLE_SHIFT) << TABLE_SHIFT;
+            let is_first = tables.range(first..first.saturating_add(1 << TABLE_SHIFT)).next().is_none();
+            let bytes = if is_first { PAGE_SIZE.saturating_mul(2) } else { PAGE_SIZE };
+            tables.insert(region, Table::new(self.quota.charge(bytes.saturating_add(TABLE_COST))?));
         }
-        let first = (region >> TABLE_SHIFT) << TABLE_SHIFT;
-        let is_first = tables.range(first..first.saturating_add(1 << TABLE_SHIFT)).next().is_none();
-        let bytes = if is_first { PAGE_SIZE.saturating_mul(2) } else { PAGE_SIZE };
-        tables.insert(region, self.quota.charge(bytes.saturating_add(TABLE_COST))?);
-        Ok(())
+        tables.get_mut(&region).ok_or(errno!(NOMEM, "a table noted now is there"))
     }
 
     fn zap_page(&self, addr: GuestAddr) {
@@ -314,20 +314,19 @@ impl<P: Platform> AddressSpace<P> {
     }
 
     /// Fills the absent entries beside `addr` with what is in memory already. Its failure is nobody's.
-    fn fill_around(&self, area: &Vma<P>, pages: &mut Pages<Slot<P>>, addr: GuestAddr, access: Access) {
+    fn fill_around(&self, area: &Vma<P>, pages: &mut Pages<Slot<P>>, table: &mut Table, addr: GuestAddr, access: Access) {
         let Some(mut block) = block_around(addr, AROUND).and_then(|block| block.intersect(area.range())) else { return };
         if access == Access::Write {
             block = self.fill_ahead(area, pages, addr, block);
         }
         let (read_only, shown) = (rights_unwritten(area), self.show_around(area, pages, addr, block));
         let shows_zeros = access == Access::Read && matches!(area.backing, Backing::Anonymous);
-        let leaf = pages.leaf(addr.page());
-        let mut mappings = bits().zip(block.pages()).filter_map(|(bit, page)| {
-            let (frame, prot) = match leaf.as_ref().and_then(|(leaf, _)| leaf.get(page)) {
+        let mut bit = 1u64.rotate_right(1);
+        let mut mappings = pages.each(block.pages()).filter_map(|(page, slot, is_sole)| {
+            bit = bit.rotate_left(1);
+            let (frame, prot) = match slot {
                 _ if page == addr.page() => return None,
-                Some(Slot::Own(owned)) => {
-                    (&owned.frame, rights_owned(owned, leaf.as_ref().is_some_and(|leaf| leaf.1), area.prot))
-                }
+                Some(Slot::Own(owned)) => (&owned.frame, rights_owned(owned, is_sole, area.prot)),
                 Some(Slot::Shown(frame)) if shown & bit != 0 => (frame, read_only),
                 None if shows_zeros => (&self.zero, read_only),
                 Some(Slot::Shown(_)) | None => return None,
@@ -335,6 +334,7 @@ impl<P: Platform> AddressSpace<P> {
             Some(Mapping { addr: GuestAddr::new(page << PAGE_SHIFT), frame, prot })
         });
         if let Some(first) = mappings.next() {
+            table.note(&block);
             P::fill(&self.host, block, once(first).chain(mappings));
         }
     }
@@ -397,14 +397,17 @@ impl<P: Platform> AddressSpace<P> {
         }
         let longer = block_around(addr, AHEAD).and_then(|block| block.intersect(area.range()));
         let block = longer.filter(|_| is_own(pages, AROUND)).unwrap_or(block);
-        let ahead = page.saturating_add(1)..block.pages().end;
-        if ahead.is_empty() {
-            return block;
+        let mut ahead = page.saturating_add(1)..block.pages().end;
+        while !ahead.is_empty() {
+            // Without memory for a node, what is there is shown.
+            let slots = pages.run(ahead.clone(), &self.quota).unwrap_or_default();
+            let empty = slots.iter().take_while(|slot| slot.is_none()).count();
+            Owned::zeroed_run(slots.get_mut(..empty).unwrap_or_default(), &self.quota);
+            if empty < slots.len() || empty == 0 {
+                break;
+            }
+            ahead.start = ahead.start.saturating_add(empty as u64);
         }
-        // Without memory for a node, what is there is shown.
-        let slots = pages.run(ahead, &self.quota).unwrap_or_default();
-        let empty = slots.iter().take_while(|slot| slot.is_none()).count();
-        Owned::zeroed_run(slots.get_mut(..empty).unwrap_or_default(), &self.quota);
         block
     }
 }

@@ -8,7 +8,7 @@
 //! Sources: mmap(2), fork(2), brk(2); Linux mm/memory.c.
 
 use super::addr::{GUEST_END, GuestAddr, PAGE_BYTES, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot};
-use super::fault::{Fetched, Missing, TABLE_SHIFT};
+use super::fault::{Fetched, Missing, TABLE_PAGES};
 use super::pages::{Pages, Slot};
 use super::vma::{Backing, MapFlags, VmaTree};
 use crate::errno;
@@ -27,13 +27,39 @@ const SPACE_BYTES: u64 = 4 * PAGE_SIZE;
 const STACK_ROOM: u64 = 256 << 20;
 /// The mapping area's top moves by up to this many pages. Linux: `mmap_rnd_bits`.
 const RANDOM_PAGES: u64 = 1 << 28;
-/// Page tables that are no further apart are emptied together.
-const TABLES_TOGETHER: u64 = 64;
+/// Pages of a [`Table`] that one bit of its note stands for.
+const PART_PAGES: u64 = TABLE_PAGES / u64::BITS as u64;
+/// Parts that are no further apart are emptied together: a host walks the entries between them in less time than it begins anew.
+const PARTS_TOGETHER: u64 = 10;
 /// How far a stack may grow until somebody says otherwise. Linux: `RLIMIT_STACK`, by default.
 const STACK_LIMIT: u64 = 8 << 20;
 
-/// Page tables by the region that each covers, with their charge. There are few, and every fault asks for one.
-pub(super) type Tables = BTreeMap<u64, Charge>;
+/// Page tables by the region that each covers. There are few, and every fault asks for one.
+pub(super) type Tables = BTreeMap<u64, Table>;
+
+/// A page table of the host.
+pub(super) struct Table {
+    _charge: Charge,
+    /// Which parts may have entries, a bit for each.
+    shown: u64,
+}
+
+impl Table {
+    /// An empty one.
+    pub(super) const fn new(charge: Charge) -> Self {
+        Self { _charge: charge, shown: 0 }
+    }
+
+    /// Notes that entries of `block`, which lies in its region, are about to be filled.
+    #[inline]
+    pub(super) fn note(&mut self, block: &PageRange) {
+        let part = |page: u64| (page % TABLE_PAGES).checked_div(PART_PAGES).unwrap_or_default();
+        let (first, last) = (part(block.pages().start), part(block.pages().end.saturating_sub(1)));
+        for at in first..=last {
+            self.shown |= 1u64.rotate_left(u32::try_from(at).unwrap_or_default());
+        }
+    }
+}
 
 /// What the lock protects.
 pub(super) struct State<P: Platform> {
@@ -42,8 +68,8 @@ pub(super) struct State<P: Platform> {
     pub(super) stack_limit: u64,
     /// How new areas are locked. See mlockall(2), `MCL_FUTURE`.
     pub(super) locks_new: MapFlags,
-    /// The host's page tables by the region that each covers, with their charge. A host frees them with the space, not before,
-    /// so they are counted until then, or touching and unmapping page after page would fill it.
+    /// The host's page tables. A host frees them with the space, not before, so they are counted until then, or touching and
+    /// unmapping page after page would fill it.
     pub(super) tables: Tables,
     heap: Heap,
     /// The most pages that were in it, as far as anybody has counted.
@@ -161,7 +187,8 @@ impl<P: Platform> AddressSpace<P> {
         self.state.lock().stack_limit = bytes;
     }
 
-    /// A copy for a child: every private page is shared until one of both writes to it. Its cost does not depend on their number.
+    /// A copy for a child: every private page is shared until one of both writes to it. Its cost is that of one
+    /// step for a thousand pages.
     ///
     /// # Errors
     /// `NOMEM`: past the quota, or the host has no memory.
@@ -172,7 +199,7 @@ impl<P: Platform> AddressSpace<P> {
         vmas.most.clone_from(&state.vmas.most);
         let child = State {
             vmas,
-            pages: state.pages.clone(),
+            pages: state.pages.share(&self.quota)?,
             stack_limit: state.stack_limit,
             locks_new: MapFlags::empty(),
             tables: Tables::new(),
@@ -399,23 +426,31 @@ impl<P: Platform> Drop for AddressSpace<P> {
     }
 }
 
-/// Takes all page-table entries away: where there are tables, since a host walks a range of nothing, too.
+/// Takes all page-table entries away: where there are some, since a host walks a range of nothing, too.
 fn zap_all<P: Platform>(host: &P::Space, state: &mut State<P>) {
-    let region = |table: u64| GuestAddr::new(table << TABLE_SHIFT << PAGE_SHIFT);
+    let at = |part: u64| GuestAddr::new(part.saturating_mul(PART_PAGES) << PAGE_SHIFT);
     let mut run: Option<(u64, u64)> = None;
     let unmap = |run: Option<(u64, u64)>| {
         if let Some((first, last)) = run {
-            P::unmap(host, region(first), region(last.saturating_add(1)));
+            P::unmap(host, at(first), at(last.saturating_add(1)));
         }
     };
-    for &table in state.tables.keys() {
-        run = match run {
-            Some((first, last)) if table.saturating_sub(last) <= TABLES_TOGETHER => Some((first, table)),
-            other => {
-                unmap(other);
-                Some((table, table))
-            }
-        };
+    for (region, table) in &mut state.tables {
+        let mut shown = core::mem::take(&mut table.shown);
+        while shown != 0 {
+            let lowest = shown.trailing_zeros();
+            let length = (shown >> lowest).trailing_ones();
+            shown &= u64::MAX.checked_shl(lowest.saturating_add(length)).unwrap_or_default();
+            let first = region.saturating_mul(u64::BITS.into()).saturating_add(lowest.into());
+            let last = first.saturating_add(length.saturating_sub(1).into());
+            run = match run {
+                Some((begin, end)) if first.saturating_sub(end) <= PARTS_TOGETHER => Some((begin, last)),
+                other => {
+                    unmap(other);
+                    Some((first, last))
+                }
+            };
+        }
     }
     unmap(run);
 }

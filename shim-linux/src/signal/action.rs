@@ -1,6 +1,7 @@
 //! What a process does about each signal. Source: sigaction(2); Linux `kernel/signal.c` `do_sigaction`, `sig_ignored`.
 
 use super::{SigSet, Signal};
+use alloc::vec::Vec;
 use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
@@ -115,25 +116,25 @@ impl Action {
     }
 }
 
-/// The actions of a process.
-#[derive(Clone, Debug)]
-pub struct Actions([Action; 64]);
-
-impl Default for Actions {
-    fn default() -> Self {
-        Self([Action { handler: 0, flags: 0, restorer: 0, mask: 0 }; 64])
-    }
-}
+/// The actions of a process: those that were set, by ascending signal. Most processes set few, and each fork copies them.
+#[derive(Clone, Debug, Default)]
+pub struct Actions(Vec<(Signal, Action)>);
 
 impl Actions {
-    fn slot(signal: Signal) -> usize {
-        usize::from(signal.0.saturating_sub(1))
+    /// Where `signal` is, or would be.
+    fn place(&self, signal: Signal) -> core::result::Result<usize, usize> {
+        self.0.binary_search_by_key(&signal, |(signal, _)| *signal)
+    }
+
+    fn get_mut(&mut self, signal: Signal) -> Option<&mut Action> {
+        let place = self.place(signal).ok()?;
+        self.0.get_mut(place).map(|(_, action)| action)
     }
 
     /// The action of `signal`.
     #[must_use]
     pub fn get(&self, signal: Signal) -> Action {
-        self.0.get(Self::slot(signal)).copied().unwrap_or_default()
+        self.place(signal).ok().and_then(|place| self.0.get(place)).map_or_else(Action::default, |(_, action)| *action)
     }
 
     /// Sets the action of `signal`; returns the former one.
@@ -145,26 +146,29 @@ impl Actions {
             return Err(errno!(INVAL, "this signal's action is fixed"));
         }
         action.mask = SigSet::from_bits(action.mask).blockable().bits();
-        let former = self.get(signal);
-        if let Some(slot) = self.0.get_mut(Self::slot(signal)) {
-            *slot = action;
+        match self.place(signal) {
+            Ok(_) => Ok(self.get_mut(signal).map_or_else(Action::default, |slot| core::mem::replace(slot, action))),
+            Err(place) => {
+                // No more than there are signals.
+                self.0.insert(place, (signal, action));
+                Ok(Action::default())
+            }
         }
-        Ok(former)
     }
 
     /// Back to default, as `SA_RESETHAND` asks; flags and mask stay.
     pub fn reset_handler(&mut self, signal: Signal) {
-        if let Some(slot) = self.0.get_mut(Self::slot(signal)) {
-            slot.handler = 0;
+        if let Some(action) = self.get_mut(signal) {
+            action.handler = 0;
         }
     }
 
     /// What execve(2) leaves: handlers become default, the ignored stay ignored.
     pub fn exec(&mut self) {
-        for action in &mut self.0 {
-            let handler = if action.handler() == Handler::Ignore { 1 } else { 0 };
-            *action = Action { handler, ..Action::default() };
-        }
+        self.0.retain_mut(|(_, action)| {
+            *action = Action { handler: action.handler, ..Action::default() };
+            action.handler() == Handler::Ignore
+        });
     }
 }
 
@@ -181,6 +185,8 @@ mod tests {
         }
         actions.set(Signal::INT, Action { mask: u64::MAX, handler: 5, ..Action::default() }).unwrap();
         assert!(!SigSet::from_bits(actions.get(Signal::INT).mask).contains(Signal::KILL));
+        let former = actions.set(Signal::INT, Action { handler: 1, ..Action::default() }).unwrap();
+        assert_eq!((former.handler, actions.get(Signal::INT).handler), (5, 1));
     }
 
     #[test]
