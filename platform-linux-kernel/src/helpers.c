@@ -5,6 +5,7 @@
  */
 #include <linux/cpuhotplug.h>
 #include <linux/cpumask.h>
+#include <linux/dcache.h>
 #include <linux/entry-virt.h>
 #include <linux/mem_encrypt.h>
 #include <linux/mm.h>
@@ -22,8 +23,10 @@
 #include <linux/tty.h>
 #include <linux/uaccess.h>
 #include <asm/cpufeature.h>
+#include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
 #include <asm/pkru.h>
+#include <asm/smap.h>
 #include "helpers.h"
 
 /* A patched branch (asm goto), resolved against the running CPU. */
@@ -308,6 +311,104 @@ void litebox_usage(struct task_struct *task, struct litebox_usage *used)
 	used->major_faults = task->maj_flt;
 	used->voluntary = task->nvcsw;
 	used->involuntary = task->nivcsw;
+}
+
+/*
+ * A lock's and a sequence's macros. Whether @dentry has this name in @dir, and its file system does not want to be asked about that each
+ * time; @seq is then what it counts each of its renamings and removals with (fs/dcache.c, __d_move and __d_drop).
+ */
+bool litebox_is_named(struct dentry *dentry, const struct dentry *dir, const char *name, u32 len, u32 *seq)
+{
+	bool is_named;
+
+	spin_lock(&dentry->d_lock);
+	is_named = !d_unhashed(dentry) && !(dentry->d_flags & DCACHE_OP_REVALIDATE) && dentry->d_parent == dir &&
+		   dentry->d_name.len == len && !memcmp(dentry->d_name.name, name, len);
+	*seq = read_seqcount_begin(&dentry->d_seq);
+	spin_unlock(&dentry->d_lock);
+	return is_named;
+}
+
+bool litebox_is_named_still(const struct dentry *dentry, u32 seq)
+{
+	return !read_seqcount_retry(&dentry->d_seq, seq);
+}
+
+/* Inline. Gives the bytes that were not copied; unlike the exported function, it leaves their places as they were. */
+unsigned long litebox_copy_from_user(void *to, const void __user *from, unsigned long len)
+{
+	if (!access_ok(from, len))
+		return len;
+	barrier_nospec();
+	return __copy_from_user_inatomic(to, from, len);
+}
+
+/*
+ * Instructions that may fault, between macros that let the kernel reach user memory; the kernel's own are in its private xstate.h. What
+ * faults, for whatever reason, ends with the trap's number, and changed no more than a part of what it was to change.
+ */
+#define XSTATE(insn, image, features)								\
+({												\
+	int trap;										\
+												\
+	asm volatile("1: " insn " (%[at])\n\t"							\
+		     "xor %%eax, %%eax\n"							\
+		     "2:\n"									\
+		     _ASM_EXTABLE_TYPE(1b, 2b, EX_TYPE_FAULT_MCE_SAFE)				\
+		     : "=a" (trap)								\
+		     : [at] "r" (image), "a" ((u32)(features)), "d" ((u32)((features) >> 32))	\
+		     : "memory");								\
+	trap;											\
+})
+
+/* As XSTATE on user memory, if the current task's registers are in the processor: false if not, or for a fault, which is not resolved. */
+#define XSTATE_USER(insn, image, features)							\
+({												\
+	bool done = false;									\
+												\
+	fpregs_lock();										\
+	if (!test_thread_flag(TIF_NEED_FPU_LOAD)) {						\
+		pagefault_disable();								\
+		stac();										\
+		done = XSTATE(insn, image, features) == 0;					\
+		clac();										\
+		pagefault_enable();								\
+	}											\
+	fpregs_unlock();									\
+	done;											\
+})
+
+/* Writes the current registers to @image, whose header says, as Linux's frames do, that it has the x87's and the SSE's. */
+bool litebox_xsave(void __user *image, size_t bytes, u64 features)
+{
+	struct xregs_state __user *state = image;
+	u64 present;
+
+	return access_ok(image, bytes) && !clear_user(&state->header, sizeof(state->header)) &&
+	       XSTATE_USER("xsave64", image, features) && !get_user(present, &state->header.xfeatures) &&
+	       !put_user(present | XFEATURE_MASK_FPSSE, &state->header.xfeatures);
+}
+
+/* Loads the current registers from @image; what it lacks of @features gets its initial value. If that fails they hold anything. */
+bool litebox_xrstor(const void __user *image, size_t bytes, u64 features)
+{
+	return access_ok(image, bytes) && XSTATE_USER("xrstor64", image, features);
+}
+
+/* Gives the current registers of @features their initial value, if they are in the processor. */
+bool litebox_xrstor_initial(u64 features)
+{
+	static const struct {
+		struct fxregs_state legacy;
+		struct xstate_header header;
+	} __aligned(64) initial = { .legacy = { .cwd = 0x37f, .mxcsr = MXCSR_DEFAULT } };
+	bool done = false;
+
+	fpregs_lock();
+	if (!test_thread_flag(TIF_NEED_FPU_LOAD))
+		done = XSTATE("xrstor64", &initial, features) == 0;
+	fpregs_unlock();
+	return done;
 }
 
 /* An inline function and macros, by configuration. */

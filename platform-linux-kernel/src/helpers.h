@@ -59,4 +59,10 @@ void litebox_interrupts_off(void);
 void litebox_interrupts_on(void);
 void litebox_note_guest(void);
 bool litebox_peek(u8 *to, unsigned long from, unsigned long len);
+bool litebox_is_named(struct dentry *dentry, const struct dentry *dir, const char *name, u32 len, u32 *seq);
+bool litebox_is_named_still(const struct dentry *dentry, u32 seq);
+unsigned long litebox_copy_from_user(void *to, const void __user *from, unsigned long len);
+bool litebox_xsave(void __user *image, size_t bytes, u64 features);
+bool litebox_xrstor(const void __user *image, size_t bytes, u64 features);
+bool litebox_xrstor_initial(u64 features);
 #endif

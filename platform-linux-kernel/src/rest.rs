@@ -168,7 +168,7 @@ impl Drop for Seat {
 
 /// Vector state, segment bases, protection keys of a guest, and what the host knows of its restartable sequences.
 pub(crate) struct Processor {
-    image: KVec<u8>,
+    vectors: fpu::Copy,
     sequences: sys::rseq_data,
     bases: [Option<UserBase>; 2],
     keys: u32,
@@ -183,16 +183,16 @@ impl Processor {
         // SAFETY: The current task's own, outside of its way to ring 3. A barrier(2) of another task may set a bit meanwhile that asks
         // for an update, and an update is made anyway.
         let sequences = unsafe { (&raw const (*carrier::task()).rseq).read_volatile() };
-        Some(Self { image: fpu::copy()?, sequences, bases, keys })
+        Some(Self { vectors: fpu::copy()?, sequences, bases, keys })
     }
 
     pub(crate) fn image_bytes(&self) -> usize {
-        self.image.len()
+        self.vectors.image_bytes()
     }
 
     /// Gives them to the current guest, whose vector state is as large.
     pub(crate) fn set(&self) {
-        fpu::set(&self.image);
+        fpu::set(&self.vectors);
         let [fs, gs] = self.bases;
         fs.map(bases::set_fs);
         gs.map(bases::set_gs);
@@ -250,7 +250,7 @@ pub(crate) fn take_seat(guest: &Current, thread: bool, child: &Guest) -> Option<
         return None;
     }
     let processor = Processor::of_current()?;
-    let seat = sandbox.take_seat(crew, processor.image.len())?;
+    let seat = sandbox.take_seat(crew, processor.image_bytes())?;
     if !thread && !seat.kept.as_ref().is_some_and(|kept| child.takes_over(kept)) {
         // No room in the quota for its page tables. It is a process, so it ends alone.
         seat.decide();

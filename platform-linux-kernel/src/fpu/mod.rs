@@ -5,13 +5,17 @@
 //! `kernel_fpu_end` put the live registers into the task's memory image and set TIF_NEED_FPU_LOAD, so the exit path loads the
 //! image; `last_cpu` is set so that no processor believes its registers to be newer. Then the image may be read or edited.
 //! What the image looks like is in `xsave`. Protection keys (PKRU) are not in it: the kernel switches them by itself, and guests
-//! have none. No FPU instruction is executed in the module but for hardware guests, between [`load_for_guest`] and [`store_from_guest`].
-//! Sources: Linux arch/x86/kernel/fpu/core.c.
+//! have none. No FPU instruction is executed in the module but for hardware guests, between [`load_for_guest`] and
+//! [`store_from_guest`], and for signal frames. Sources: Linux arch/x86/kernel/fpu/core.c, fpu/signal.c.
+//!
+//! Signal frames are most often written and read by one XSAVE or XRSTOR on the guest's memory, in a helper: when the registers are in
+//! the processor, and no page of the frame is missing. They go by the image otherwise, and after whatever fault.
 
 mod xsave;
 
 use crate::host::LinuxKernel;
 use crate::{carrier, sys};
+use core::ffi::c_void;
 use kernel::prelude::*;
 use litebox_core::errno;
 use litebox_core::error::Result;
@@ -106,28 +110,54 @@ pub(crate) fn image_bytes() -> usize {
     unsafe { (*state()).size as usize }
 }
 
+/// Registers for another task.
+pub(crate) struct Copy {
+    /// The image up to its last component that is not in its initial state.
+    image: KVec<u8>,
+    /// Bytes of the whole image.
+    bytes: usize,
+}
+
+impl Copy {
+    /// Bytes of the image that it is of.
+    pub(crate) fn image_bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 /// A copy of the registers for another task; none if they hold what belongs to the host, or there is no memory.
-pub(crate) fn copy() -> Option<KVec<u8>> {
+pub(crate) fn copy() -> Option<Copy> {
     let features = features();
     with_image(|image| {
-        let mut copy = KVec::with_capacity(image.len(), GFP_KERNEL_ACCOUNT).ok()?;
-        copy.extend_from_slice(image, GFP_KERNEL_ACCOUNT).ok()?;
-        (xsave::present(image) & !(features | PKRU) == 0).then_some(copy)
+        let used = image.get(..xsave::used_bytes(image)).unwrap_or(image);
+        let mut copy = KVec::with_capacity(used.len(), GFP_KERNEL_ACCOUNT).ok()?;
+        copy.extend_from_slice(used, GFP_KERNEL_ACCOUNT).ok()?;
+        (xsave::present(image) & !(features | PKRU) == 0).then_some(Copy { image: copy, bytes: image.len() })
     })
 }
 
 /// Loads what [`copy`] gave in a task with as large an image.
-pub(crate) fn set(copy: &[u8]) {
+pub(crate) fn set(copy: &Copy) {
     with_image(|image| {
-        if image.len() == copy.len() {
-            image.copy_from_slice(copy);
+        let fits = image.len() == copy.bytes;
+        if let Some(used) = image.get_mut(..copy.image.len()).filter(|_| fits) {
+            used.copy_from_slice(&copy.image);
         }
     });
 }
 
 /// Puts the registers into the state that a new program finds.
 pub(crate) fn reset() {
-    with_image(xsave::reset);
+    // SAFETY: Task context. The features are such as ring 3 may use; whoever has the registers, they are the current task's afterwards.
+    if !unsafe { sys::litebox_xrstor_initial(features()) } {
+        with_image(xsave::reset);
+    }
+}
+
+/// A place in the guest's memory as the host has it.
+fn pointer(at: GuestAddr) -> *mut c_void {
+    // On x86-64, usize has the 64 bits of a guest address.
+    core::ptr::without_provenance_mut(at.get() as usize)
 }
 
 /// Writes the registers to the guest's memory at `at`, in standard format with `software` as the bytes that are software's.
@@ -136,8 +166,13 @@ pub(crate) fn reset() {
 /// FAULT.
 pub(crate) fn save(at: GuestAddr, software: &[u8; FPU_SOFTWARE_BYTES]) -> Result<()> {
     let features = features();
+    // SAFETY: Task context that may sleep; the address is checked by the callee, which resolves no fault of the instruction.
+    if unsafe { sys::litebox_xsave(pointer(at), standard_bytes(), features) } {
+        return user::write_all::<LinuxKernel>(at.plus(xsave::SOFTWARE as u64)?, software);
+    }
     with_image(|image| {
-        xsave::export(image, features, software, |offset, bytes| user::write_all::<LinuxKernel>(at.plus(offset)?, bytes))
+        let write = |offset, bytes: &[u8]| user::write_all::<LinuxKernel>(at.plus(offset)?, bytes);
+        xsave::export(image, features, software, xsave::LEGACY_COMPONENTS, write)
     })
 }
 
@@ -146,7 +181,7 @@ pub(crate) fn read(to: &mut [u8]) {
     let features = features();
     with_image(|image| {
         // Each part is copied, or has no room: that is no error.
-        let _ = xsave::export(image, features, &[], |offset, bytes| {
+        let _ = xsave::export(image, features, &[], 0, |offset, bytes| {
             let part = usize::try_from(offset).ok().and_then(|at| to.get_mut(at..)).and_then(|rest| rest.get_mut(..bytes.len()));
             if let Some(part) = part {
                 part.copy_from_slice(bytes);
@@ -177,6 +212,10 @@ pub(crate) fn write(from: &[u8]) {
 /// FAULT: it cannot be read, or the processor would refuse it; the registers are in their initial state then.
 pub(crate) fn load(at: GuestAddr) -> Result<()> {
     let features = features();
+    // SAFETY: As in `save`. The guest's own registers hold anything after a fault, and are loaded anew below.
+    if unsafe { sys::litebox_xrstor(pointer(at), standard_bytes(), features) } {
+        return Ok(());
+    }
     with_image(|image| {
         let loaded = xsave::import(features, image, |offset, bytes| user::read_exact::<LinuxKernel>(at.plus(offset)?, bytes));
         if loaded.is_err() {

@@ -28,12 +28,14 @@ const X87_WORDS: Range<usize> = 0..MXCSR;
 const X87_REGISTERS: Range<usize> = 32..160;
 const XMM: Range<usize> = 160..416;
 /// What the processor leaves to software.
-const SOFTWARE: usize = 464;
+pub(super) const SOFTWARE: usize = 464;
 const XSTATE_BV: usize = LEGACY;
 const XCOMP_BV: usize = LEGACY + 8;
 /// The two components of the legacy area.
 const X87: u64 = 1;
 const SSE: u64 = 2;
+/// Both.
+pub(super) const LEGACY_COMPONENTS: u64 = X87 | SSE;
 /// What a component in its initial state is written as.
 static ZEROS: [u8; 512] = [0; 512];
 /// XCOMP_BV's bit for the compacted format.
@@ -126,6 +128,12 @@ pub(super) fn is_compacted(image: &[u8]) -> bool {
     word(image, XCOMP_BV) & COMPACTED != 0
 }
 
+/// Bytes up to the end of the last component that is not in its initial state: what follows is anything.
+pub(super) fn used_bytes(image: &[u8]) -> usize {
+    let ends = components(word(image, XCOMP_BV), present(image)).map(|(_, at, _)| at.end);
+    ends.fold(BYTES_MIN, usize::max).min(image.len())
+}
+
 /// Puts `image` into the initial state.
 pub(super) fn reset(image: &mut [u8]) {
     // No component present: each gets its initial value. MXCSR is loaded from the legacy area all the same.
@@ -134,11 +142,12 @@ pub(super) fn reset(image: &mut [u8]) {
 }
 
 /// Gives `image`'s components of `features` to `write`, in standard format, each with its offset; as XSAVE does, zeros for those in
-/// their initial state. `software` are the bytes of the legacy area that are software's.
+/// their initial state. `software` are the bytes of the legacy area that are software's; components of `marked` are called present.
 pub(super) fn export(
     image: &[u8],
     features: u64,
     software: &[u8],
+    marked: u64,
     mut write: impl FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let present = word(image, XSTATE_BV) & features;
@@ -154,7 +163,7 @@ pub(super) fn export(
         copy(image, XMM, &mut head, XMM);
     }
     put(&mut head, SOFTWARE, software);
-    set_word(&mut head, XSTATE_BV, present);
+    set_word(&mut head, XSTATE_BV, present | marked);
     write(0, &head)?;
     for (bit, from, to) in components(word(image, XCOMP_BV), features) {
         if let Some(bytes) = image.get(from).filter(|_| present & bit != 0) {
