@@ -118,6 +118,8 @@ pub trait UserCopy: Frames {
     fn to_guest(dst: GuestAddr, src: &[u8]) -> usize;
     /// As [`Self::to_guest`], of `len` bytes of `frame` from `offset` on, which end within it: without a buffer between.
     fn frame_to_guest(dst: GuestAddr, frame: &Self::Frame, offset: usize, len: usize) -> usize;
+    /// As [`Self::from_guest`], to the `len` bytes of `frame` from `offset` on, which end within it: without a buffer between.
+    fn guest_to_frame(frame: &Self::Frame, offset: usize, src: GuestAddr, len: usize) -> usize;
 }
 
 /// Clocks beside the two that everything here goes by.

@@ -33,6 +33,7 @@ pub struct GuestRange {
 }
 
 /// Position in a list of guest ranges.
+#[derive(Clone, Copy)]
 struct Cursor<'a> {
     ranges: &'a [GuestRange],
     /// Bytes used of the first of `ranges`.
@@ -228,6 +229,14 @@ enum SrcKind<'a> {
     Guest(Cursor<'a>),
 }
 
+/// How far a write has come.
+pub(super) struct SrcPlace<'a> {
+    cursor: Option<Cursor<'a>>,
+    remaining: usize,
+    done: usize,
+    faulted: bool,
+}
+
 /// Where a write's bytes come from.
 pub struct IoSrc<'a, P> {
     kind: SrcKind<'a>,
@@ -333,6 +342,55 @@ impl<'a, P: UserCopy> IoSrc<'a, P> {
             }
         }
         taken
+    }
+
+    /// Fills the `len` bytes of `frame` from `offset` on with what is left and can be copied; returns how many bytes.
+    pub fn take_to_frame(&mut self, frame: &P::Frame, offset: usize, len: usize) -> usize {
+        let mut taken = 0usize;
+        while taken < len && !self.faulted && self.remaining > 0 {
+            let (to, len) = (offset.saturating_add(taken), len.saturating_sub(taken).min(self.remaining));
+            let (copied, part) = match &mut self.kind {
+                SrcKind::Kernel(source) => {
+                    let source = source.get(self.done..).unwrap_or_default();
+                    (frame.write(to, source.get(..len).unwrap_or(source)), len)
+                }
+                SrcKind::Guest(cursor) => {
+                    let Some(range) = cursor.current() else {
+                        self.faulted = true;
+                        break;
+                    };
+                    let len = len.min(range.len);
+                    let copied = user::copy_frame_in::<P>(frame, to, range.addr, len);
+                    cursor.advance(copied);
+                    self.faulted = copied < len;
+                    (copied, len)
+                }
+            };
+            self.done = self.done.saturating_add(copied);
+            self.remaining = self.remaining.saturating_sub(copied);
+            taken = taken.saturating_add(copied);
+            if copied < part {
+                break;
+            }
+        }
+        taken
+    }
+
+    /// The present place, to [go back](Self::go_back) to.
+    pub(super) fn place(&self) -> SrcPlace<'a> {
+        let cursor = match &self.kind {
+            SrcKind::Kernel(_) => None,
+            SrcKind::Guest(cursor) => Some(*cursor),
+        };
+        SrcPlace { cursor, remaining: self.remaining, done: self.done, faulted: self.faulted }
+    }
+
+    /// Makes what was taken since `place` left again.
+    pub(super) fn go_back(&mut self, place: &SrcPlace<'a>) {
+        (self.remaining, self.done, self.faulted) = (place.remaining, place.done, place.faulted);
+        if let (SrcKind::Guest(cursor), Some(place)) = (&mut self.kind, place.cursor) {
+            *cursor = place;
+        }
     }
 
     /// Takes `len` bytes and forgets them without looking, as /dev/null does; returns how many there were.

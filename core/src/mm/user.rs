@@ -52,6 +52,13 @@ pub fn copy_frame_out<P: UserCopy>(dst: GuestAddr, frame: &P::Frame, offset: usi
     if len > 0 { P::frame_to_guest(dst, frame, offset, len).min(len) } else { 0 }
 }
 
+/// As [`copy_in`], to the `len` bytes of `frame` from `offset` on, or as many as it has.
+#[must_use]
+pub fn copy_frame_in<P: UserCopy>(frame: &P::Frame, offset: usize, src: GuestAddr, len: usize) -> usize {
+    let len = below_end(src, len.min(PAGE_BYTES.saturating_sub(offset)));
+    if len > 0 { P::guest_to_frame(frame, offset, src, len).min(len) } else { 0 }
+}
+
 fn fault() -> Error {
     errno!(FAULT, "not in the guest's memory")
 }

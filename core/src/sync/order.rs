@@ -6,7 +6,7 @@
 //! | 1 | sandbox tasks: its tree, then the list of one process | no: it would hold up the whole sandbox |
 //! | 2 | process state | yes |
 //! | 3 | descriptor table | yes |
-//! | 4 | file offset; a memory file's append lock; a pipe's reader lock; a proc file's text; a socket's reader lock | yes |
+//! | 4 | file offset; a memory file's lock of writes; a pipe's reader lock; a proc file's text; a socket's reader lock | yes |
 //! | 5 | a namespace's rename lock | no |
 //! | 6 | directory entries: a dentry's children (two only under rank 5), a host directory's open handle; within it an overlay's copying, then its changes, then those of the layer above | no |
 //! | 7 | mounts | no |

@@ -100,4 +100,8 @@ impl UserCopy for LinuxKernel {
     fn frame_to_guest(dst: GuestAddr, frame: &Frame, offset: usize, len: usize) -> usize {
         usize::try_from(dst.get()).map_or(0, |dst| user_copy::frame_to_guest(dst, frame, offset, len))
     }
+
+    fn guest_to_frame(frame: &Frame, offset: usize, src: GuestAddr, len: usize) -> usize {
+        usize::try_from(src.get()).map_or(0, |src| user_copy::guest_to_frame(frame, offset, src, len))
+    }
 }

@@ -30,3 +30,14 @@ pub(crate) fn frame_to_guest(dst: usize, frame: &Frame, offset: usize, len: usiz
     let left = unsafe { sys::_copy_to_user(core::ptr::without_provenance_mut(dst), frame.bytes().add(offset).cast(), len) };
     len - left.min(len)
 }
+
+/// Copies from guest memory to the `len` bytes of `frame` from `offset` on, no more than it has; otherwise as [`from_guest`]. What is
+/// not copied stays as it was.
+pub(crate) fn guest_to_frame(frame: &Frame, offset: usize, src: usize, len: usize) -> usize {
+    let offset = offset.min(SIZE);
+    let len = len.min(SIZE - offset);
+    // SAFETY: `offset + len` is within the page, which `frame`'s reference keeps; whoever reads or writes it meanwhile takes bytes of
+    // any value. `src` is checked by the callee, and faults are caught (extable).
+    let left = unsafe { sys::litebox_copy_from_user(frame.bytes().add(offset).cast(), core::ptr::without_provenance(src), len) };
+    len - left.min(len)
+}

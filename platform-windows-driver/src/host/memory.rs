@@ -92,4 +92,19 @@ impl UserCopy for WindowsKernel {
         }
         done
     }
+
+    /// IRQL: `PASSIVE_LEVEL`.
+    fn guest_to_frame(frame: &Frame, offset: usize, src: GuestAddr, len: usize) -> usize {
+        let Some(mm) = carrier::mm() else { return 0 };
+        let mut done = 0;
+        while done < len {
+            let Ok(at) = src.plus(done as u64) else { break };
+            let part = in_page(at, len - done);
+            if !touch(&mm, at, Access::Read, |space| space.read_to(at, frame, offset + done, part)) {
+                break;
+            }
+            done += part;
+        }
+        done
+    }
 }

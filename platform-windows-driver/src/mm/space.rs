@@ -110,6 +110,14 @@ impl Space {
         unsafe { frame::read(entry.page, addr.offset_in_page(), dst) == dst.len() }
     }
 
+    /// The same to the `len` bytes of `frame` from `offset` on.
+    pub(crate) fn read_to(&self, addr: GuestAddr, frame: &Frame, offset: usize, len: usize) -> bool {
+        let entries = self.entries.read();
+        let Some(entry) = entries.get(&addr.page()).filter(|entry| entry.allows(Access::Read)) else { return false };
+        // SAFETY: As in `write_from`, with the roles exchanged.
+        unsafe { frame::copy((entry.page, addr.offset_in_page()), (frame.page(), offset), len) == len }
+    }
+
     /// Copies into the page at `addr`, which must not reach into the next; whether it may be written.
     pub(crate) fn write(&self, addr: GuestAddr, src: &[u8]) -> bool {
         let entries = self.entries.read();

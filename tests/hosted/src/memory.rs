@@ -236,4 +236,10 @@ impl UserCopy for Hosted {
         let count = from.read(offset, &mut bytes);
         Self::to_guest(dst, &bytes[..count])
     }
+
+    fn guest_to_frame(to: &HostedFrame, offset: usize, src: GuestAddr, len: usize) -> usize {
+        let mut bytes = vec![0; len];
+        let count = Self::from_guest(&mut bytes, src);
+        to.write(offset, &bytes[..count])
+    }
 }

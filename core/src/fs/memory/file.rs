@@ -1,12 +1,12 @@
 //! Regular files in memory: pages in a map, holes where there are none.
 //!
 //! Invariants: no page lies wholly past `size`; bytes past `size` in the last page are zero unless a mapping wrote them; a page is
-//! charged before it is made. Locks: `appends` may be held around a guest copy (rank "file offset"); `pages` may not, so bytes go
-//! through a small buffer. Mappings are not told of a truncation: whoever owns the address spaces does that.
+//! charged before it is made. Locks: `writes` may be held around a guest copy (rank "file offset"); `pages` may not, so bytes go to
+//! a page that was found, and then it is seen whether the page still belongs to the file. Mappings are not told of a truncation: whoever owns the address spaces does that.
 
 use super::{MemoryNode, now};
 use crate::fs::inode::{End, FileOps, IoCx};
-use crate::fs::io::{BOUNCE, IoDst, IoSrc, with_bounce};
+use crate::fs::io::{BOUNCE, IoDst, IoSrc};
 use crate::fs::types::{OFFSET_MAX, PAGE_SIZE, PAGE_SIZE_U64, Seals};
 use crate::platform::{Frame, Platform};
 use crate::quota::{Charge, Quota};
@@ -29,6 +29,8 @@ struct Pages<P: Platform> {
     map: BTreeMap<u64, Page<P>>,
     size: u64,
     seals: Seals,
+    /// How often pages were taken away, in whole or in part.
+    cuts: u64,
     /// Mappings that may write.
     writable: u32,
 }
@@ -37,7 +39,8 @@ struct Pages<P: Platform> {
 pub(super) struct Content<P: Platform> {
     quota: Arc<Quota>,
     pages: Mutex<P, Pages<P>>,
-    appends: Mutex<P, ()>,
+    /// One write after the other, and no seal comes while one is under way. Linux: `i_rwsem`, which a truncation takes as well.
+    writes: Mutex<P, ()>,
     mapped: AtomicBool,
 }
 
@@ -74,8 +77,8 @@ impl<P: Platform> Content<P> {
     pub(super) fn with_seals(quota: &Arc<Quota>, seals: Seals) -> Self {
         Self {
             quota: Arc::clone(quota),
-            pages: Mutex::<P, _>::new(Pages { map: BTreeMap::new(), size: 0, seals, writable: 0 }),
-            appends: Mutex::<P, _>::new(()),
+            pages: Mutex::<P, _>::new(Pages { map: BTreeMap::new(), size: 0, seals, cuts: 0, writable: 0 }),
+            writes: Mutex::<P, _>::new(()),
             mapped: AtomicBool::new(false),
         }
     }
@@ -115,38 +118,51 @@ impl<P: Platform> Content<P> {
         dst.outcome(start)
     }
 
+    /// Writes what `src` has; `writes` is held.
     fn write(&self, offset: u64, src: &mut IoSrc<'_, P>) -> Result<usize> {
         if offset >= OFFSET_MAX && src.remaining() > 0 {
             return Err(errno!(FBIG));
         }
         let limit = usize::try_from(OFFSET_MAX.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut written = 0usize;
-        with_bounce(src.remaining(), |buffer| {
-            while src.remaining() > 0 && written < limit {
-                let (index, within, room) = split(add(offset, written));
-                let len = room.min(buffer.len()).min(limit.saturating_sub(written));
-                let Some(part) = buffer.get_mut(..len) else { break };
-                let taken = src.take(part);
-                let Some(part) = part.get(..taken).filter(|part| !part.is_empty()) else { break };
-                match self.store(index, within, part, add(add(offset, written), taken)) {
-                    Ok(()) => written = written.saturating_add(taken),
-                    Err(error) if written == 0 => return Err(error),
-                    Err(_) => break,
-                }
+        while src.remaining() > 0 && written < limit && !src.faulted() {
+            match self.write_page(add(offset, written), limit.saturating_sub(written), src) {
+                Ok(taken) => written = written.saturating_add(taken),
+                Err(error) if written == 0 => return Err(error),
+                Err(_) => break,
             }
-            if written == 0 && src.faulted() { Err(errno!(FAULT)) } else { Ok(written) }
-        })
+        }
+        if written == 0 && src.faulted() { Err(errno!(FAULT)) } else { Ok(written) }
     }
 
-    /// Puts `part` into one page; the file then reaches at least to `end`.
-    fn store(&self, index: u64, within: usize, part: &[u8], end: u64) -> Result<()> {
-        let mut pages = self.pages.lock();
-        if pages.seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) || (end > pages.size && pages.seals.contains(Seals::GROW)) {
-            return Err(errno!(PERM, "the file is sealed"));
+    /// Writes as much of `src`, up to `most` bytes, as goes to the page that `at` is in.
+    fn write_page(&self, at: u64, most: usize, src: &mut IoSrc<'_, P>) -> Result<usize> {
+        let (index, within, room) = split(at);
+        let len = room.min(src.remaining()).min(most);
+        let begun = src.place();
+        loop {
+            let (frame, cuts) = {
+                let mut pages = self.pages.lock();
+                let grows = add(at, len) > pages.size && pages.seals.contains(Seals::GROW);
+                if pages.seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) || grows {
+                    return Err(errno!(PERM, "the file is sealed"));
+                }
+                (pages.ensure(&self.quota, index)?, pages.cuts)
+            };
+            let taken = src.take_to_frame(&frame, within, len);
+            let mut pages = self.pages.lock();
+            if pages.cuts != cuts {
+                // Perhaps this page, or what was just put there: as if the cut had come first.
+                src.go_back(&begun);
+                continue;
+            }
+            if taken > 0 {
+                pages.size = pages.size.max(add(at, taken));
+            } else if index.saturating_mul(PAGE_SIZE_U64) >= pages.size {
+                pages.map.remove(&index);
+            }
+            return Ok(taken);
         }
-        pages.ensure(&self.quota, index)?.write(within, part);
-        pages.size = pages.size.max(end);
-        Ok(())
     }
 
     /// Cuts or extends to `size`.
@@ -161,6 +177,7 @@ impl<P: Platform> Content<P> {
         }
         let mut gone = BTreeMap::new();
         if size < pages.size {
+            pages.cuts = pages.cuts.wrapping_add(1);
             let (index, within, _) = split(size);
             gone = pages.map.split_off(&if within == 0 { index } else { index.saturating_add(1) });
             if let Some(last) = pages.map.get(&index).filter(|_| within > 0) {
@@ -210,6 +227,7 @@ impl<P: Platform> Content<P> {
             if pages.ensure(&self.quota, index).is_err() {
                 // What lies past the end would be out of everybody's reach.
                 let size = pages.size;
+                pages.cuts = pages.cuts.wrapping_add(1);
                 let gone = pages.map.split_off(&size.div_ceil(PAGE_SIZE_U64));
                 drop(pages);
                 drop(gone);
@@ -229,6 +247,7 @@ impl<P: Platform> Content<P> {
         if pages.seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
             return Err(errno!(PERM, "the file is sealed"));
         }
+        pages.cuts = pages.cuts.wrapping_add(1);
         let end = offset.saturating_add(len).min(pages.size);
         let (mut at, mut gone) = (offset, BTreeMap::new());
         while at < end {
@@ -318,14 +337,18 @@ impl<P: Platform> FileOps<P> for MemoryFile<P> {
     }
 
     fn write_at(&self, offset: u64, src: &mut IoSrc<'_, P>, cx: IoCx) -> Result<usize> {
-        let count = self.content()?.write(offset, src)?;
+        let content = self.content()?;
+        let count = {
+            let _writes = content.writes.lock();
+            content.write(offset, src)?
+        };
         self.node.written(cx);
         Ok(count)
     }
 
     fn append(&self, src: &mut IoSrc<'_, P>, cx: IoCx) -> Result<(usize, u64)> {
         let content = self.content()?;
-        let _appends = content.appends.lock();
+        let _writes = content.writes.lock();
         let end = content.size();
         let count = content.write(end, src)?;
         self.node.written(cx);
@@ -379,7 +402,9 @@ impl<P: Platform> FileOps<P> for MemoryFile<P> {
     }
 
     fn add_seals(&self, add: Seals) -> Result<()> {
-        let mut pages = self.content()?.pages.lock();
+        let content = self.content()?;
+        let _writes = content.writes.lock();
+        let mut pages = content.pages.lock();
         if pages.seals.contains(Seals::SEAL) {
             return Err(errno!(PERM, "sealed against seals"));
         }
