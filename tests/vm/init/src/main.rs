@@ -13,10 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use litebox_vm_init::{Setup, ToHost, ToVm};
+use rustix::io::Errno;
 use rustix::system::{RebootCommand, delete_module, reboot, uname};
 
 use crate::job::Running;
 use crate::port::Port;
+
+/// How often, ten times a second, the module is asked to go.
+const UNLOAD_TRIES: u32 = 100;
 
 fn main() -> ExitCode {
     if !rustix::process::getpid().is_init() {
@@ -73,9 +77,17 @@ fn serve() -> Result<(), String> {
             }
             ToVm::PowerOff(unload) => {
                 if unload && fs::exists("/sys/module/litebox").unwrap_or(false) {
-                    match delete_module(c"litebox", 0) {
-                        Ok(()) => {}
-                        Err(errno) => sender.send(&ToHost::Failed(format!("rmmod litebox: {errno}")))?,
+                    // Carriers of the last sandbox go on their own, and may be on their way.
+                    let mut tries = UNLOAD_TRIES;
+                    let unloaded = loop {
+                        match delete_module(c"litebox", 0) {
+                            Err(Errno::AGAIN) if tries > 0 => tries -= 1,
+                            result => break result,
+                        }
+                        std::thread::sleep(Duration::from_millis(100));
+                    };
+                    if let Err(errno) = unloaded {
+                        sender.send(&ToHost::Failed(format!("rmmod litebox: {errno}")))?;
                     }
                 }
                 return Ok(());
