@@ -40,6 +40,8 @@ pub struct Dentry<P: Platform> {
     place: Mutex<P, Place<P>>,
     children: Mutex<P, Children<P>>,
     is_mount_point: AtomicBool,
+    /// Whether a namespace has kept it in mind.
+    was_kept: AtomicBool,
     mounted: Mutex<P, Option<Arc<Dentry<P>>>>,
 }
 
@@ -66,6 +68,7 @@ impl<P: Platform> Dentry<P> {
             place: Mutex::<P, _>::new(Place { parent, name, deleted: false, unnamed: false }),
             children: Mutex::<P, _>::new(BTreeMap::new()),
             is_mount_point: AtomicBool::new(false),
+            was_kept: AtomicBool::new(false),
             mounted: Mutex::<P, _>::new(None),
         })
     }
@@ -203,13 +206,30 @@ impl<P: Platform> Dentry<P> {
             return None;
         }
         let child = children.get(name.as_bytes()).and_then(Weak::upgrade)?;
-        let is_still = || !self.mount.has_twin() || self.inode.lookup(name).is_ok_and(|inode| inode.id() == child.inode.id());
-        if child.is_mount_point() || (self.inode.is_still(name, &child.inode) && is_still()) {
+        // Whoever cannot tell by itself is looked up again: what is in use keeps its number.
+        let is_same = || self.inode.lookup(name).is_ok_and(|inode| inode.id() == child.inode.id());
+        let is_told = child.inode.is_current() && !self.mount.has_twin();
+        if child.is_mount_point() || (self.inode.is_still(name, &child.inode) && (is_told || is_same())) {
             return Some(child);
         }
         // Somebody else took the name from it.
         child.place.lock().deleted = true;
         None
+    }
+
+    /// Whether it pays, and is right, to keep `child`, which was just looked up here, in mind. What other mounts show as well may lose
+    /// its name without a call through this one, and would stay.
+    pub(super) fn keeps(&self, child: &Self) -> bool {
+        !self.inode.volatile() && child.inode.keepable() && (!self.mount.has_twin() || child.inode.read_only())
+    }
+
+    /// Notes that a namespace keeps it in mind.
+    pub(super) fn note_kept(&self) {
+        self.was_kept.store(true, Ordering::Release);
+    }
+
+    pub(super) fn was_kept(&self) -> bool {
+        self.was_kept.load(Ordering::Acquire)
     }
 
     /// Remembers that `name` is `inode`.

@@ -105,6 +105,10 @@ pub enum HostNode<P: Platform> {
 pub trait HostLeaf<P: Platform>: Send + Sync + fmt::Debug {
     /// Its present attributes.
     fn attr(&self) -> Result<Attr>;
+    /// Whether the name that it was found by leads to it still; false as well where the host cannot tell without looking it up.
+    fn is_current(&self) -> bool {
+        false
+    }
     /// Opens the regular file that it is, for what `access` says of [`OFlags::READ`] and [`OFlags::WRITE`].
     fn open(&self, access: OFlags) -> Result<Arc<dyn HostFile<P>>>;
     /// Changes attributes.

@@ -148,8 +148,19 @@ impl<P: Platform> Inode<P> for HostInode<P> {
         self.find(name).map(|inode| inode as InodeRef<P>)
     }
 
+    fn keepable(&self) -> bool {
+        self.access == HostAccess::ReadOnly
+    }
+
+    fn is_current(&self) -> bool {
+        match &self.body {
+            // What is shared for writing is looked up again each time, and directories for reading are looked at once.
+            Body::Dir(_) => true,
+            Body::Symlink(leaf, _) | Body::Leaf { leaf, .. } => self.access == HostAccess::ReadWrite || leaf.is_current(),
+        }
+    }
+
     fn is_still(&self, name: Name<'_>, child: &InodeRef<P>) -> bool {
-        // The host may change what is shared for writing as well; a system's files are looked at once.
         self.access == HostAccess::ReadOnly
             || self.find(name).is_ok_and(|found| found.id == child.id() && found.kind == child.kind())
     }

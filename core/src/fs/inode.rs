@@ -118,9 +118,13 @@ pub trait Inode<P: Platform>: Any + Send + Sync + fmt::Debug {
     fn volatile(&self) -> bool {
         false
     }
-    /// Whether it is a directory that only the host can look into, so that it pays to keep it in mind.
-    fn costly(&self) -> bool {
-        self.read_only()
+    /// Whether it pays, and is right, to keep it in mind when nobody uses it, so that it need not be looked up again.
+    fn keepable(&self) -> bool {
+        true
+    }
+    /// Whether the name that it was found by leads to it still, as far as it can tell by itself; asked before a remembered name is used.
+    fn is_current(&self) -> bool {
+        true
     }
     /// Whether `name` leads to `child` as it did; asked before a remembered name is used.
     fn is_still(&self, _name: Name<'_>, _child: &InodeRef<P>) -> bool {

@@ -314,7 +314,7 @@ impl<P: Platform> At<'_, P> {
     pub(super) fn step(&self, here: &Arc<Dentry<P>>, name: Name<'_>) -> Result<Arc<Dentry<P>>> {
         self.may_search(here)?;
         let (child, fresh) = here.child_or_fresh(name)?;
-        if fresh && child.is_dir() && child.inode().costly() {
+        if fresh && here.keeps(&child) {
             self.fs.namespace.keep(&child);
         }
         let child = child.top();

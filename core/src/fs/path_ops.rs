@@ -251,6 +251,7 @@ impl<P: Platform> At<'_, P> {
             return Err(errno!(ISDIR));
         }
         here.remove(name, || here.inode().unlink(name))?;
+        self.fs.namespace.forget(&child);
         Self::removed(&here, name.as_bytes(), &child);
         Ok(())
     }
@@ -277,6 +278,7 @@ impl<P: Platform> At<'_, P> {
             return Err(errno!(NOTDIR));
         }
         here.remove(name, || here.inode().rmdir(name))?;
+        self.fs.namespace.forget(&child);
         Self::removed(&here, name.as_bytes(), &child);
         Ok(())
     }
@@ -341,6 +343,9 @@ impl<P: Platform> At<'_, P> {
         old_dir.rename(old_name, &new_dir, new_name, exchange, || {
             old_dir.inode().rename(old_name, new_dir.inode(), new_name, flags)
         })?;
+        if let Some(target) = target.as_ref().filter(|_| !exchange) {
+            self.fs.namespace.forget(target);
+        }
         if let Some(watches) = old_dir.mount().watches() {
             let moved = |from: &Dentry<P>, old: &[u8], to: &Dentry<P>, new: &[u8], what: &Dentry<P>| {
                 let (cookie, is_dir) = (watches.cookie(), what.is_dir());

@@ -86,6 +86,16 @@ impl Place {
         unsafe { Open::from_raw(sys::dentry_open(&raw const self.0, flags as i32, credentials)) }
     }
 
+    /// What the dentry counts its renamings and removals with, if it has `name` in `dir`, and its file system lets the host rely on that.
+    fn seq(&self, dir: &Self, name: Name<'_>) -> Option<u32> {
+        let bytes = name.as_bytes();
+        let len = u32::try_from(bytes.len()).ok()?;
+        let mut seq = 0;
+        // SAFETY: Our own references; a string of `len` bytes; the answer goes to our word.
+        let named = unsafe { sys::litebox_is_named(self.0.dentry, dir.0.dentry, bytes.as_ptr().cast(), len, &raw mut seq) };
+        named.then_some(seq)
+    }
+
     /// The target of the symbolic link that is here.
     ///
     /// # Errors
@@ -121,7 +131,11 @@ pub(super) struct Dir(pub(super) Place);
 
 /// Anything else.
 #[derive(Debug)]
-pub(super) struct Leaf(pub(super) Place);
+pub(super) struct Leaf {
+    pub(super) place: Place,
+    /// What its dentry counted when it was found by its name; none if that says nothing.
+    seq: Option<u32>,
+}
 
 impl Dir {
     /// The place that `path` names, whatever is there.
@@ -168,14 +182,15 @@ impl HostDir<LinuxKernel> for Dir {
 
     fn lookup(&self, name: Name<'_>) -> Result<HostNode<LinuxKernel>> {
         let place = self.find(name)?;
+        let seq = place.seq(&self.0, name);
         Ok(match place.attr()?.kind {
             FileKind::Directory => HostNode::Dir(Arc::new(Self(place))),
             FileKind::Symlink => {
                 let target = place.target()?;
-                HostNode::Symlink(Arc::new(Leaf(place)), target)
+                HostNode::Symlink(Arc::new(Leaf { place, seq }), target)
             }
             FileKind::Regular | FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => {
-                HostNode::Leaf(Arc::new(Leaf(place)))
+                HostNode::Leaf(Arc::new(Leaf { place, seq }))
             }
         })
     }
@@ -226,7 +241,7 @@ impl HostDir<LinuxKernel> for Dir {
 
     fn link(&self, name: Name<'_>, leaf: &dyn HostLeaf<LinuxKernel>) -> Result<()> {
         let leaf = leaf.as_any().downcast_ref::<Leaf>().ok_or(errno!(XDEV))?;
-        self.make_link(name, &leaf.0)
+        self.make_link(name, &leaf.place)
     }
 
     fn unlink(&self, name: Name<'_>) -> Result<()> {
@@ -245,7 +260,12 @@ impl HostDir<LinuxKernel> for Dir {
 
 impl HostLeaf<LinuxKernel> for Leaf {
     fn attr(&self) -> Result<Attr> {
-        self.0.attr()
+        self.place.attr()
+    }
+
+    fn is_current(&self) -> bool {
+        // SAFETY: Our own reference.
+        self.seq.is_some_and(|seq| unsafe { sys::litebox_is_named_still(self.place.0.dentry, seq) })
     }
 
     fn open(&self, access: OFlags) -> Result<Arc<dyn HostFile<LinuxKernel>>> {
@@ -257,12 +277,12 @@ impl HostLeaf<LinuxKernel> for Leaf {
             (false, true) => sys::O_WRONLY,
             (true, true) => sys::O_RDWR,
         };
-        let file = self.0.open(access | sys::O_LARGEFILE).map_err(attr::from_kernel)?;
+        let file = self.place.open(access | sys::O_LARGEFILE).map_err(attr::from_kernel)?;
         Ok(Arc::new(HostOpen::new(file, false)))
     }
 
     fn set_attr(&self, change: &AttrChange) -> Result<()> {
-        self.0.set_attr(change)
+        self.place.set_attr(change)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -245,6 +245,19 @@ fn what_the_guest_writes_is_on_the_host() {
 }
 
 #[test]
+fn what_the_host_replaces_is_found_anew() {
+    let shared = Shared::new(HostAccess::ReadOnly);
+    let host = |name: &str| shared.path.join(name);
+    fs::write(host("f"), "old").expect("written");
+    assert_eq!(read(&shared.open("/f", OFlags::READ).expect("opened")), b"old");
+    fs::write(host("g"), "new").expect("written");
+    fs::rename(host("g"), host("f")).expect("moved");
+    assert_eq!(read(&shared.open("/f", OFlags::READ).expect("opened")), b"new");
+    fs::remove_file(host("f")).expect("removed");
+    assert!(shared.open("/f", OFlags::READ).is_err_and(|error| error.is(Errno::NOENT)));
+}
+
+#[test]
 fn names_are_made_moved_and_removed_on_the_host() {
     let shared = Shared::new(HostAccess::ReadWrite);
     let at = shared.fs.at_cwd(&shared.user);

@@ -183,12 +183,42 @@ impl<P: Platform> Common<P> {
     }
 }
 
+/// Places that are kept in mind, the oldest first.
+struct Recent<P: Platform> {
+    dirs: VecDeque<Arc<Dentry<P>>>,
+    /// A list of its own, so that many files do not push out the directories on the way to all of them.
+    others: VecDeque<Arc<Dentry<P>>>,
+}
+
+impl<P: Platform> Default for Recent<P> {
+    fn default() -> Self {
+        Self { dirs: VecDeque::new(), others: VecDeque::new() }
+    }
+}
+
+impl<P: Platform> Recent<P> {
+    fn list(&mut self, is_dir: bool) -> &mut VecDeque<Arc<Dentry<P>>> {
+        if is_dir { &mut self.dirs } else { &mut self.others }
+    }
+
+    /// Takes out what is in `mount`.
+    fn take(&mut self, mount: &Arc<MountInfo<P>>) -> Vec<Arc<Dentry<P>>> {
+        let mut taken = Vec::new();
+        for list in [&mut self.dirs, &mut self.others] {
+            let is_in = |place: &&Arc<Dentry<P>>| Arc::ptr_eq(place.mount(), mount);
+            taken.extend(list.iter().filter(is_in).cloned());
+            list.retain(|place| !is_in(&place));
+        }
+        taken
+    }
+}
+
 /// The mounts that a set of processes sees.
 pub struct MountNamespace<P: Platform> {
     common: Arc<Common<P>>,
     watches: Arc<Watches<P>>,
     mounts: Mutex<P, Mounts<P>>,
-    recent: Mutex<P, VecDeque<Arc<Dentry<P>>>>,
+    recent: Mutex<P, Recent<P>>,
 }
 
 impl<P: Platform> fmt::Debug for MountNamespace<P> {
@@ -211,7 +241,7 @@ impl<P: Platform> MountNamespace<P> {
     }
 
     fn with(common: Arc<Common<P>>, watches: Arc<Watches<P>>, mounts: Mounts<P>) -> Arc<Self> {
-        let (mounts, recent) = (Mutex::<P, _>::new(mounts), Mutex::<P, _>::new(VecDeque::new()));
+        let (mounts, recent) = (Mutex::<P, _>::new(mounts), Mutex::<P, _>::new(Recent::default()));
         Arc::new(Self { common, watches, mounts, recent })
     }
 
@@ -247,16 +277,32 @@ impl<P: Platform> MountNamespace<P> {
         core::iter::once(&mounts.root).chain(mounts.list.iter().map(|mount| &mount.root)).cloned().collect()
     }
 
-    /// Keeps a directory that is costly to look into in mind for a while, so that the next walk through it need not ask the host.
-    pub(super) fn keep(&self, dir: &Arc<Dentry<P>>) {
+    /// Keeps a place that was just looked up in mind for a while, so that the next walk need not ask its file system.
+    ///
+    /// What is kept is used by nobody: whoever takes its name away calls [`Self::forget`], or its file would stay.
+    pub(super) fn keep(&self, place: &Arc<Dentry<P>>) {
+        place.note_kept();
         let mut recent = self.recent.lock();
-        let evicted = if recent.len() >= RECENT_MAX { recent.pop_front() } else { None };
+        let list = recent.list(place.is_dir());
+        let evicted = if list.len() >= RECENT_MAX { list.pop_front() } else { None };
         // Without memory nothing is kept.
-        if recent.try_reserve(1).is_ok() {
-            recent.push_back(Arc::clone(dir));
+        if list.try_reserve(1).is_ok() {
+            list.push_back(Arc::clone(place));
         }
         drop(recent);
         drop(evicted);
+    }
+
+    /// Keeps a place whose name is gone no longer.
+    pub(super) fn forget(&self, place: &Arc<Dentry<P>>) {
+        if !place.was_kept() {
+            return;
+        }
+        let mut recent = self.recent.lock();
+        let list = recent.list(place.is_dir());
+        let gone = list.iter().position(|kept| Arc::ptr_eq(kept, place)).and_then(|at| list.remove(at));
+        drop(recent);
+        drop(gone);
     }
 
     /// Held by whoever changes two directories at once.

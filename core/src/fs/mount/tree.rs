@@ -139,6 +139,9 @@ impl<P: Platform> MountNamespace<P> {
         let twin = self.common.info(new, covers, &self.watches)?;
         info.has_twin.store(true, Ordering::Relaxed);
         twin.has_twin.store(true, Ordering::Relaxed);
+        // Nobody forgets them any more when their names go by way of the other (see `Dentry::keeps`).
+        let kept = self.recent.lock().take(info);
+        drop(kept);
         Ok(Dentry::root(Arc::clone(of.inode()), twin))
     }
 
@@ -206,10 +209,7 @@ impl<P: Platform> MountNamespace<P> {
     fn is_used(&self, root: &Arc<Dentry<P>>) -> bool {
         /// A root's handles when nobody uses it: its mount's, its mount point's, the caller's.
         const IDLE: usize = 3;
-        let mut recent = self.recent.lock();
-        let kept: Vec<_> = recent.iter().filter(|dir| Arc::ptr_eq(dir.mount(), root.mount())).cloned().collect();
-        recent.retain(|dir| !Arc::ptr_eq(dir.mount(), root.mount()));
-        drop(recent);
+        let kept = self.recent.lock().take(root.mount());
         drop(kept);
         Arc::strong_count(root.mount()) > 1 || Arc::strong_count(root) > IDLE
     }

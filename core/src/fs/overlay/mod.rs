@@ -250,7 +250,9 @@ impl<P: Platform> Node<P> {
         let place = Place { dir: self.me.upgrade().ok_or(errno!(NOENT))?, name: NameBuf::from(name) };
         let number = lower.id().number;
         let mut children = self.children.lock();
-        if let Some(child) = children.get(name.as_bytes()).and_then(Weak::upgrade) {
+        // A file below may be another one by now; directories are looked at once. What is in use keeps its number.
+        let is_same = |child: &Arc<Self>| child.is_dir() || child.lower.as_ref().is_some_and(|old| old.id() == lower.id());
+        if let Some(child) = children.get(name.as_bytes()).and_then(Weak::upgrade).filter(is_same) {
             return Ok(child);
         }
         if children.len() >= PRUNE_AT && children.len().is_power_of_two() {
@@ -335,8 +337,17 @@ impl<P: Platform> Inode<P> for Node<P> {
         self.find(name).map(|node| node as InodeRef<P>)
     }
 
-    fn costly(&self) -> bool {
-        self.lower.is_some()
+    /// A file of several names below becomes another file when it is copied up, as who looks it up again sees.
+    fn keepable(&self) -> bool {
+        match self.lower.as_ref().filter(|_| !self.is_dir()) {
+            Some(lower) => lower.attr().is_ok_and(|attr| attr.links == 1),
+            None => true,
+        }
+    }
+
+    /// What is above does not change unasked, and directories below are looked at once.
+    fn is_current(&self) -> bool {
+        self.is_dir() || self.upper.lock().is_some() || self.lower.as_ref().is_none_or(|lower| lower.is_current())
     }
 
     fn create(&self, name: Name<'_>, what: Special, new: NewNode) -> Result<InodeRef<P>> {
