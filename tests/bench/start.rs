@@ -5,9 +5,9 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// What is started: its name in the results, its command line, how often.
+/// What is started: its name in the results, its command line, how often. Python keeps no compiled modules: it could natively alone.
 const PROGRAMS: &[(&str, &[&str], u32)] =
-    &[("static-true", &["/mnt/litebox/nothing-static"], 20), ("python3-pass", &["python3", "-c", "pass"], 3)];
+    &[("static-true", &["/mnt/litebox/nothing-static"], 20), ("python3-pass", &["python3", "-B", "-c", "pass"], 3)];
 
 fn main() {
     let before: Vec<String> = std::env::args().skip(1).collect();
