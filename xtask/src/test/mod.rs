@@ -47,7 +47,10 @@ pub(crate) fn run(args: &TestArgs) -> Result<i32> {
         if filter.is_none() {
             checks::sources(&mut report);
         }
-        checks::hosted(&mut report, filter);
+        // No unit's name has a slash in it, and building them all takes longer than most tests in the VM.
+        if filter.is_none_or(|filter| !filter.contains('/')) {
+            checks::hosted(&mut report, filter);
+        }
     }
     if !args.quick {
         let kernel = if args.debug_kernel { Kernel::Debug } else { Kernel::Stock };
