@@ -29,7 +29,7 @@ const NO_EXECUTE: u64 = 1 << 63;
 #[must_use]
 pub const fn index(level: u32) -> usize {
     let shift = 12_u32.wrapping_add(9_u32.wrapping_mul(level.wrapping_sub(1)));
-    (ADDRESS >> shift & 0x1ff) as usize
+    (ADDRESS.wrapping_shr(shift) & 0x1ff) as usize
 }
 
 /// The entry of a table above the lowest that leads to the table at `physical`: neither ring 3 nor a write gets through.

@@ -138,14 +138,14 @@ impl Engine {
         }
         let map_pages = Run::of_ones()?;
         let io = physical_of(map_pages.first);
-        let maps = Maps { io, msr: io + IO_MAP_BYTES as u64 };
+        let maps = Maps { io, msr: io.saturating_add(IO_MAP_BYTES as u64) };
         let descriptors = frame()?;
-        for (at, descriptor) in gdt::DESCRIPTORS.iter().enumerate() {
-            descriptors.write(at * 8, &descriptor.to_le_bytes());
+        for (at, descriptor) in (0..).step_by(8).zip(gdt::DESCRIPTORS) {
+            descriptors.write(at, &descriptor.to_le_bytes());
         }
         let tables = [frame()?, frame()?, frame()?];
         let [level1, level2, level3] = &tables;
-        let put = |table: &Frame, level, entry: u64| table.write(gdt::index(level) * 8, &entry.to_le_bytes());
+        let put = |table: &Frame, level, entry: u64| table.write(gdt::index(level).saturating_mul(8), &entry.to_le_bytes());
         put(level1, 1, gdt::leaf(physical(&descriptors)));
         put(level2, 2, gdt::link(physical(level1)));
         put(level3, 3, gdt::link(physical(level2)));

@@ -33,9 +33,11 @@ const FLAGS_FREE: u64 = 0x25_0dd5;
 const FLAGS_ALWAYS: u64 = 0x202;
 /// Selectors as Linux's.
 const CODE: u16 = 0x33;
+const CODE_32: u16 = 0x23;
 const DATA: u16 = 0x2b;
 /// S, DPL 3, present, read and accessed; long and 4 KiB units; see `gdt`.
 const CODE_ATTRIBUTES: u16 = 0xafb;
+const CODE_32_ATTRIBUTES: u16 = 0xcfb;
 const DATA_ATTRIBUTES: u16 = 0xcf3;
 /// A busy 64-bit task state segment.
 const TASK_ATTRIBUTES: u16 = 0x8b;
@@ -55,6 +57,13 @@ pub const IO_MAP_BYTES: usize = 12 << 10;
 /// See [`IO_MAP_BYTES`].
 pub const MSR_MAP_BYTES: usize = 8 << 10;
 
+/// The code segment of a selector: 64-bit unless it is the 32-bit one.
+fn code(selector: u64) -> Segment {
+    let (selector, attributes) =
+        if selector == u64::from(CODE_32) { (CODE_32, CODE_32_ATTRIBUTES) } else { (CODE, CODE_ATTRIBUTES) };
+    Segment { selector, attributes, limit: u32::MAX, base: 0 }
+}
+
 impl Vmcb {
     /// Makes it, zeroed before, that of a new guest, whose top table is at `root`. `host_cr4` says which features the host has turned on.
     pub fn make_guest(&mut self, maps: Maps, root: u64, host_cr4: u64) {
@@ -66,7 +75,7 @@ impl Vmcb {
 
         let save = &mut self.save;
         let data = Segment { selector: 0, attributes: DATA_ATTRIBUTES, limit: u32::MAX, base: 0 };
-        save.cs = Segment { selector: CODE, attributes: CODE_ATTRIBUTES, ..data };
+        save.cs = code(CODE.into());
         save.ss = Segment { selector: DATA, ..data };
         (save.ds, save.es, save.fs, save.gs) = (data, data, data, data);
         save.gdtr = Segment { base: gdt::ADDRESS, limit: gdt::LIMIT, ..Segment::default() };
@@ -88,6 +97,10 @@ impl Vmcb {
         let save = &mut self.save;
         (save.rax, save.rip, save.rsp) = (regs.ax, regs.ip, regs.sp);
         save.rflags = regs.flags & FLAGS_FREE | FLAGS_ALWAYS;
+        if u64::from(save.cs.selector) != regs.cs {
+            save.cs = code(regs.cs);
+            self.control.clean = 0;
+        }
         // An instruction was stepped over, or a handler's first is next: neither is in a shadow.
         self.control.interrupt_state = 0;
     }
@@ -96,6 +109,7 @@ impl Vmcb {
     pub fn store(&self, regs: &mut Registers) {
         let save = &self.save;
         (regs.ax, regs.ip, regs.sp, regs.flags) = (save.rax, save.rip, save.rsp, save.rflags);
+        (regs.cs, regs.ss) = (save.cs.selector.into(), save.ss.selector.into());
     }
 
     /// Says whether anything but the registers that VMRUN always loads has changed since this processor entered with the block last. Then,
@@ -197,5 +211,23 @@ pub(super) mod tests {
         let mut out = Registers { bx: 7, ..Registers::default() };
         vmcb.store(&mut out);
         assert_eq!((out.ax, out.ip, out.sp, out.bx, out.flags), (1, 2, 3, 7, vmcb.save.rflags));
+        assert_eq!((out.cs, out.ss), (0x33, 0x2b));
+    }
+
+    #[test]
+    fn a_guest_may_be_in_32_bit_code_and_in_no_other() {
+        let mut vmcb = example();
+        for (asked, selector, attributes) in
+            [(0x23, 0x23, 0xcfb), (0x33, 0x33, 0xafb), (0x10, 0x33, 0xafb), (u64::MAX, 0x33, 0xafb)]
+        {
+            vmcb.set_changed(false);
+            vmcb.load(&Registers { cs: asked, ..Registers::default() });
+            assert_eq!((vmcb.save.cs.selector, vmcb.save.cs.attributes, vmcb.check()), (selector, attributes, Ok(())));
+        }
+        vmcb.load(&Registers { cs: 0x23, ..Registers::default() });
+        assert_eq!(vmcb.control.clean, 0, "a segment has changed");
+        let mut out = Registers::default();
+        vmcb.store(&mut out);
+        assert_eq!(out.cs, 0x23);
     }
 }

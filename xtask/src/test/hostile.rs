@@ -48,8 +48,7 @@ const SUITES: &[(&str, &str, Machine, u64)] = &[
 ];
 
 /// Suites that are known to fail, and why. One that passes must be removed from here.
-const KNOWN_FAILURES: &[(&str, &str)] =
-    &[("svm/hostile/calls", "syscall of 32-bit code is taken for a call of 64-bit code, and answered as that")];
+const KNOWN_FAILURES: &[(&str, &str)] = &[];
 
 /// The suites' names.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
