@@ -24,8 +24,8 @@ pub unsafe fn enter(vmcb: &mut Vmcb, guest: u64, regs: &mut Registers, host: u64
     // - Interrupts cannot come between CLGI and STGI, and are off outside of them again, as before: contract 1.
     // - VMSAVE and VMLOAD keep and bring back what VMRUN does not of the host's segments; nothing in between uses the stack's guard or
     //   per-processor data. The stack pointer and flags are VMRUN's to bring back.
-    // - All general registers are outputs but rbx and rbp, which are pushed. The block and `regs` are borrowed mutably, and the block is
-    //   written by the processor within this statement only.
+    // - All general registers are outputs but rbx and rbp, which are pushed. The block and `regs` are borrowed mutably, and written within
+    //   this statement: both are operands, so the compiler takes nothing that it knew of them for granted afterwards.
     unsafe {
         asm!(
             "push rbx",
@@ -108,7 +108,8 @@ pub unsafe fn enter(vmcb: &mut Vmcb, guest: u64, regs: &mut Registers, host: u64
             inout("rdx") host => _,
             out("rax") _,
             out("rcx") _,
-            out("r8") _,
+            // The block's own address is not needed, but tells the compiler that what is there changes.
+            inout("r8") core::ptr::from_mut(vmcb) => _,
             out("r9") _,
             out("r10") _,
             out("r11") _,
@@ -118,6 +119,5 @@ pub unsafe fn enter(vmcb: &mut Vmcb, guest: u64, regs: &mut Registers, host: u64
             out("r15") _,
         );
     }
-    // The processor has written the block behind the compiler's back, in the statement above.
     vmcb.store(regs);
 }
