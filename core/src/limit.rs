@@ -1,5 +1,6 @@
 //! A number that bounds what guests make, and that may change while it is in force.
 
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Such a number. It is looked at where something is made; what there is already stays.
@@ -28,5 +29,32 @@ impl Limit {
     /// Makes it `most`.
     pub fn set(&self, most: u64) {
         self.0.store(most, Ordering::Relaxed);
+    }
+}
+
+/// How much there is of something that several objects have parts of.
+#[derive(Clone, Debug, Default)]
+pub struct Total(Arc<AtomicU64>);
+
+impl Total {
+    /// Counts `part` more, if that makes no more than `limit`, as long as what it gives lives.
+    #[must_use]
+    pub fn add(&self, part: u64, limit: &Limit) -> Option<Part> {
+        let most = limit.get();
+        let add = |total: u64| total.checked_add(part).filter(|sum| *sum <= most);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok().map(|_| Part { total: self.clone(), part })
+    }
+}
+
+/// An object's part of a [`Total`].
+#[derive(Debug)]
+pub struct Part {
+    total: Total,
+    part: u64,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.total.0.fetch_sub(self.part, Ordering::Relaxed);
     }
 }

@@ -21,4 +21,6 @@ pub struct Tuning {
     pub personality: u32,
     /// What is added to its badness when memory is short, -1000 to 1000. See `proc_pid_oom_score_adj(5)`.
     pub oom_score_adj: i16,
+    /// Which areas a core file would have, as bits; `None` is as usual. See core(5). None is written.
+    pub core_filter: Option<u32>,
 }

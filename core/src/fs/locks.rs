@@ -178,6 +178,17 @@ impl<P: Platform> FileLocks<P> {
         })
     }
 
+    /// Shows `tell` every lock: of which file, of what kind, and the lock. It runs under the table's lock.
+    ///
+    /// # Errors
+    /// Those of `tell`.
+    pub fn each(&self, mut tell: impl FnMut(InodeId, Domain, &Lock) -> Result<()>) -> Result<()> {
+        let table = self.table.lock();
+        let all =
+            table.locks.iter().flat_map(|((inode, domain), list)| list.iter().map(move |(lock, _)| (*inode, *domain, lock)));
+        all.into_iter().try_for_each(|(inode, domain, lock)| tell(inode, domain, lock))
+    }
+
     /// A lock that excludes `wanted`, if there is one.
     #[must_use]
     pub fn conflict(&self, inode: InodeId, domain: Domain, wanted: &Lock) -> Option<Lock> {

@@ -189,6 +189,9 @@ impl<P: Platform> FileOps<P> for ProcOps<P> {
     fn write_at(&self, _offset: u64, src: &mut IoSrc<'_, P>, _cx: IoCx) -> Result<usize> {
         let accept = self.file.accept.as_ref().ok_or(errno!(ACCESS, "cannot be written to"))?;
         let len = src.remaining().min(WRITE_MAX);
+        if len == 0 {
+            return Ok(0);
+        }
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|_| errno!(NOMEM))?;
         bytes.resize(len, 0);

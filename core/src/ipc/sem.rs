@@ -8,7 +8,7 @@ use super::perm::{Key, Keyed, Make, Objects, Perm};
 use crate::errno;
 use crate::error::{Error, Result};
 use crate::fs::types::{Credentials, Gid, Timestamp, Uid};
-use crate::limit::Limit;
+use crate::limit::{Limit, Part, Total};
 use crate::platform::Platform;
 use crate::quota::{Charge, Quota};
 use crate::sync::{Mutex, WaitQueue};
@@ -131,6 +131,7 @@ struct Set<P> {
     undo: BTreeMap<u32, Undo>,
     waiting: Vec<Entry<P>>,
     _charge: Charge,
+    _part: Part,
 }
 
 impl<P> Keyed for Set<P> {
@@ -252,6 +253,8 @@ impl<P: Platform> Set<P> {
 pub struct Semaphores<P: Platform> {
     /// What may be made.
     pub limits: Limits,
+    /// Semaphores in all sets.
+    total: Total,
     quota: Arc<Quota>,
     table: Mutex<P, Objects<Set<P>>>,
 }
@@ -267,7 +270,12 @@ impl<P: Platform> Semaphores<P> {
     #[must_use]
     pub fn new(quota: &Arc<Quota>) -> Self {
         let [in_set, all, ops, sets] = [IN_SET, IN_SET.saturating_mul(SETS), OPS, SETS].map(Limit::new);
-        Self { limits: Limits { in_set, all, ops, sets }, quota: Arc::clone(quota), table: Mutex::<P, _>::new(Objects::new()) }
+        Self {
+            limits: Limits { in_set, all, ops, sets },
+            total: Total::default(),
+            quota: Arc::clone(quota),
+            table: Mutex::<P, _>::new(Objects::new()),
+        }
     }
 
     /// The number of the set with `key`, made with `count` semaphores if `make` says so. See semget(2).
@@ -288,10 +296,8 @@ impl<P: Platform> Semaphores<P> {
             return Err(errno!(INVAL, "an empty set"));
         }
         table.has_room(self.limits.sets.count())?;
-        let others = table.by_id.values().fold(0usize, |sum, set| sum.saturating_add(set.semaphores.len()));
-        if others.saturating_add(count) > self.limits.all.count() {
-            return Err(errno!(NOSPC, "too many semaphores"));
-        }
+        let part = self.total.add(u64::try_from(count).unwrap_or(u64::MAX), &self.limits.all);
+        let part = part.ok_or(errno!(NOSPC, "too many semaphores"))?;
         let bytes = u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(8);
         let charge = self.quota.charge(bytes.saturating_add(COST))?;
         let set = Set {
@@ -302,6 +308,7 @@ impl<P: Platform> Semaphores<P> {
             undo: BTreeMap::new(),
             waiting: Vec::new(),
             _charge: charge,
+            _part: part,
         };
         Ok(table.insert(set))
     }

@@ -5,7 +5,7 @@
 
 use super::perm::{Key, Keyed, Make, Objects, Perm};
 use crate::fs::types::{Credentials, Gid, Timestamp, Uid};
-use crate::limit::Limit;
+use crate::limit::{Limit, Part, Total};
 use crate::mm::{MapSource, PAGE_SIZE, SharedMemory};
 use crate::platform::Platform;
 use crate::quota::{Charge, Quota};
@@ -60,6 +60,7 @@ struct Segment<P: Platform> {
     memory: Memory<P>,
     status: Status,
     _charge: Charge,
+    _part: Part,
 }
 
 impl<P: Platform> Segment<P> {
@@ -100,6 +101,8 @@ impl<P: Platform> Objects<Segment<P>> {
 pub struct Segments<P: Platform> {
     /// What may be made.
     pub limits: Limits,
+    /// Pages of all segments.
+    total: Total,
     quota: Arc<Quota>,
     table: Mutex<P, Objects<Segment<P>>>,
 }
@@ -119,7 +122,7 @@ impl<P: Platform> Segments<P> {
     #[must_use]
     pub fn new(quota: &Arc<Quota>) -> Self {
         let limits = Limits { segments: Limit::new(4096), size: Limit::new(ENDLESS), pages: Limit::new(ENDLESS) };
-        Self { limits, quota: Arc::clone(quota), table: Mutex::<P, _>::new(Objects::new()) }
+        Self { limits, total: Total::default(), quota: Arc::clone(quota), table: Mutex::<P, _>::new(Objects::new()) }
     }
 
     /// The number of the segment with `key`, made if `make` says so, by process `pid`. See shmget(2).
@@ -137,11 +140,7 @@ impl<P: Platform> Segments<P> {
         if size == 0 || size > self.limits.size.get() {
             return Err(errno!(INVAL, "no length"));
         }
-        let pages = |size: u64| size.div_ceil(PAGE_SIZE);
-        let others = table.by_id.values().fold(0u64, |sum, segment| sum.saturating_add(pages(segment.status.size)));
-        if others.saturating_add(pages(size)) > self.limits.pages.get() {
-            return Err(errno!(NOSPC, "too many pages"));
-        }
+        let part = self.total.add(size.div_ceil(PAGE_SIZE), &self.limits.pages).ok_or(errno!(NOSPC, "too many pages"))?;
         if size > SIZE_MAX {
             return Err(errno!(NOMEM, "longer than any memory"));
         }
@@ -157,7 +156,7 @@ impl<P: Platform> Segments<P> {
             pids: [pid, 0],
             attachments: 0,
         };
-        Ok(table.insert(Segment { memory, status, _charge: charge }))
+        Ok(table.insert(Segment { memory, status, _charge: charge, _part: part }))
     }
 
     /// The memory of a segment and its length, for an attachment by process `pid`; `want` is what it may do, three bits. See shmat(2).

@@ -308,6 +308,17 @@ impl<P: Platform> AddressSpace<P> {
         self.state.lock().count_pages()
     }
 
+    /// Shows `tell` each page of `range` that is in memory, as [`Self::resident_pages`] counts them: its number, and whether it is the
+    /// space's own, not a file's. `tell` runs under the space's lock.
+    pub fn each_resident(&self, range: PageRange, mut tell: impl FnMut(u64, bool)) {
+        let state = self.state.lock();
+        let (mut from, end) = (range.pages().start, range.pages().end);
+        while let Some((page, slot)) = state.pages.next(from, end) {
+            tell(page, slot.own().is_some());
+            from = page.saturating_add(1);
+        }
+    }
+
     /// The most pages that were in memory at a time: now, or before much was taken away. Walks all of them.
     pub fn most_pages(&self) -> u64 {
         let mut state = self.state.lock();

@@ -34,7 +34,8 @@ pub(crate) fn pipe2<P: Cpu>(task: &mut Task<P>, fds: Ptr, flags: Flags) -> Resul
     let credentials = task.credentials();
     let owner = NewNode { mode: Mode::RUSR | Mode::WUSR, uid: credentials.uid, gid: credentials.gid };
     let id = task.sandbox().shared().new_inode();
-    let (reader, writer) = Pipe::pair(task.sandbox().quota(), id, owner, flags)?;
+    let most = if credentials.privileged { usize::MAX } else { task.sandbox().shared().settings().pipe_bytes.count() };
+    let (reader, writer) = Pipe::pair(task.sandbox().quota(), id, owner, flags, most)?;
     install_two(task, [reader, writer], descriptor_flags(flags), fds)
 }
 

@@ -3,7 +3,7 @@
 use super::setting::{self, Form, Place};
 use super::sys::Sys;
 use super::text::{Text, line};
-use super::{cpuinfo, system, sysvipc};
+use super::{cpuinfo, locks, system, sysvipc};
 use crate::machine;
 use crate::settings::Named;
 use crate::signal::Cpu;
@@ -39,6 +39,16 @@ pub(super) enum Node<P: Cpu> {
     Dir(&'static [(&'static str, Node<P>)]),
 }
 
+/// Nobody measures who waits for what.
+const NO_PRESSURE: &str = "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
+
+/// Terminals by their devices' numbers: ps(1) names them by that.
+const DRIVERS: &str = "/dev/tty             /dev/tty        5       0 system:/dev/tty
+/dev/ptmx            /dev/ptmx       5       2 system
+pty_slave            /dev/pts      136 0-1048575 pty:slave
+pty_master           /dev/ptm      128 0-1048575 pty:master
+";
+
 /// The tables.
 pub(super) struct Fixed<P>(PhantomData<P>);
 
@@ -56,15 +66,22 @@ impl<P: Cpu> Fixed<P> {
                 Ok(text.finish())
             }),
         ),
+        ("diskstats", Node::Text("")),
+        ("execdomains", Node::Text("0-0\tLinux           \t[kernel]\n")),
+        ("fb", Node::Text("")),
         ("loadavg", Node::File(system::loadavg)),
+        ("locks", Node::File(locks::locks)),
         ("meminfo", Node::File(system::meminfo)),
         ("modules", Node::Text("")),
         ("mounts", Node::Link("self/mounts")),
+        ("net", Node::Link("self/net")),
         ("partitions", Node::Text("major minor  #blocks  name\n\n")),
+        ("pressure", Node::Dir(Self::PRESSURE)),
         ("stat", Node::File(system::stat)),
         ("swaps", Node::Text("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")),
         ("sys", Node::Dir(Sys::<P>::TOP)),
         ("sysvipc", Node::Dir(Self::SYSVIPC)),
+        ("tty", Node::Dir(Self::TTY)),
         ("uptime", Node::File(system::uptime)),
         (
             "version",
@@ -79,6 +96,12 @@ impl<P: Cpu> Fixed<P> {
         ),
         ("vmstat", Node::File(system::vmstat)),
     ];
+
+    const PRESSURE: &'static [(&'static str, Node<P>)] =
+        &[("cpu", Node::Text(NO_PRESSURE)), ("io", Node::Text(NO_PRESSURE)), ("memory", Node::Text(NO_PRESSURE))];
+
+    const TTY: &'static [(&'static str, Node<P>)] =
+        &[("drivers", Node::Text(DRIVERS)), ("ldiscs", Node::Text("n_tty       0\n"))];
 
     const SYSVIPC: &'static [(&'static str, Node<P>)] =
         &[("msg", Node::File(sysvipc::msg)), ("sem", Node::File(sysvipc::sem)), ("shm", Node::File(sysvipc::shm))];

@@ -41,7 +41,7 @@ pub(super) fn path_text<P: Cpu>(fs: &FsContext<P>, place: &Arc<Dentry<P>>) -> Re
 ///
 /// # Errors
 /// `ACCESS`: it works for somebody else.
-fn may_look<P: Cpu>(who: &Who<P>, asker: Asker) -> Result<()> {
+pub(super) fn may_look<P: Cpu>(who: &Who<P>, asker: Asker) -> Result<()> {
     if asker.process == who.pid {
         return Ok(());
     }

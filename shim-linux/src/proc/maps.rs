@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use litebox_core::errno;
 use litebox_core::error::Result;
-use litebox_core::mm::{AddressSpace, AreaKind, Backing, GuestAddr, MapFlags, PAGE_BYTES, PAGE_SHIFT, Prot, SourceName};
+use litebox_core::mm::{AddressSpace, Area, AreaKind, Backing, GuestAddr, MapFlags, PAGE_BYTES, PAGE_SHIFT, Prot, SourceName};
 
 /// Column at which the path begins, after a blank.
 const PATH_AT: usize = 72;
@@ -19,10 +19,10 @@ const PATH_AT: usize = 72;
 const STRINGS_MAX: u64 = 8 << 20;
 
 /// A program and its memory.
-type Loaded<P> = (Arc<Exec<P>>, Arc<AddressSpace<P>>);
+pub(super) type Loaded<P> = (Arc<Exec<P>>, Arc<AddressSpace<P>>);
 
 /// What the process runs; `None` for a zombie, which has no memory.
-fn memory<P: Cpu>(who: &Who<P>) -> Result<Option<Loaded<P>>> {
+pub(super) fn memory<P: Cpu>(who: &Who<P>) -> Result<Option<Loaded<P>>> {
     let exec = who.process()?.running().get();
     Ok(exec.and_then(|exec| exec.mm.upgrade().map(|mm| (exec, mm))))
 }
@@ -31,8 +31,14 @@ fn memory<P: Cpu>(who: &Who<P>) -> Result<Option<Loaded<P>>> {
 pub(super) fn maps<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
     let mut text = Text::default();
     let Some((exec, mm)) = memory(who)? else { return Ok(Vec::new()) };
+    mm.vmas().try_for_each(|area| head(&mut text, &exec, &area))?;
+    Ok(text.finish())
+}
+
+/// The line of one area.
+pub(super) fn head<P: Cpu>(text: &mut Text, exec: &Exec<P>, area: &Area<P>) -> Result<()> {
     let letter = |has: bool, letter: char| if has { letter } else { '-' };
-    for area in mm.vmas() {
+    {
         let (start, end) = (area.range.start().get(), area.range.end().get());
         let from = text.len();
         let (name, offset) = match &area.backing {
@@ -62,9 +68,8 @@ pub(super) fn maps<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
             text.bytes(b" ")?;
             text.escaped(path, b"\n")?;
         }
-        text.bytes(b"\n")?;
+        text.bytes(b"\n")
     }
-    Ok(text.finish())
 }
 
 /// The bytes from `start` to `end`, or as many of them as can be read.

@@ -8,12 +8,16 @@
 mod cpuinfo;
 mod fixed;
 mod links;
+mod locks;
 mod maps;
 mod mem;
 mod mounts;
+mod net;
+mod ns;
 mod process;
 mod root;
 mod setting;
+mod smaps;
 mod status;
 mod sys;
 mod system;

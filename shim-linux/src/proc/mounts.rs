@@ -73,3 +73,17 @@ pub(super) fn mountinfo<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
     })?;
     Ok(text.finish())
 }
+
+/// `mountstats`: no file system here has figures of its own.
+pub(super) fn mountstats<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
+    let mut text = Text::default();
+    each(who, |root, path| {
+        let mount = root.mount();
+        text.bytes(b"device ")?;
+        text.escaped(mount.source.as_bytes(), SPECIAL_SOURCE)?;
+        text.bytes(b" mounted on ")?;
+        text.escaped(path, SPECIAL)?;
+        text.put(format_args!(" with fstype {}\n", mount.kind))
+    })?;
+    Ok(text.finish())
+}

@@ -1,7 +1,7 @@
 //! The directory of a process, and of each of its tasks, as one table.
 
 use super::text::line;
-use super::{Who, links, maps, mem, mounts, status};
+use super::{Who, links, maps, mem, mounts, net, ns, smaps, status};
 use crate::signal::Cpu;
 use alloc::format;
 use alloc::sync::Arc;
@@ -38,6 +38,11 @@ impl<P: Cpu> What<P> {
     }
 }
 
+/// `io`: what it read and wrote. Nobody counts that.
+fn io<P: Cpu>(_: &Who<P>) -> Result<Vec<u8>> {
+    Ok(b"rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n".to_vec())
+}
+
 /// A name, its permissions, what it leads to.
 type Row<P> = (&'static str, u32, What<P>);
 
@@ -58,28 +63,42 @@ impl<P: Cpu> Table<P> {
     const ROWS: &'static [Row<P>] = &[
         ("auxv", 0o400, What::File(maps::auxv)),
         ("cgroup", 0o444, What::File(|_| Ok(b"0::/\n".to_vec()))),
+        ("clear_refs", 0o200, What::Setting(|_| Err(errno!(ACCESS, "cannot be read")), smaps::clear)),
         ("cmdline", 0o444, What::File(maps::cmdline)),
         ("comm", 0o644, What::Setting(status::comm, status::set_comm)),
+        ("coredump_filter", 0o644, What::Setting(status::core_filter, status::set_core_filter)),
+        ("cpuset", 0o444, What::File(|_| Ok(b"/\n".to_vec()))),
         ("cwd", 0o777, What::Link(links::cwd)),
         ("environ", 0o400, What::File(maps::environ)),
         ("exe", 0o777, What::Link(links::exe)),
         ("fd", 0o500, What::Dir(links::descriptors)),
         ("fdinfo", 0o555, What::Dir(links::descriptor_infos)),
         ("gid_map", 0o644, What::File(|_| line(format_args!("{:>10} {:>10} {:>10}\n", 0, 0, u32::MAX)))),
+        ("io", 0o400, What::File(io)),
         ("limits", 0o444, What::File(status::limits)),
         ("loginuid", 0o644, What::File(|_| line(format_args!("{}", u32::MAX)))),
         ("maps", 0o444, What::File(maps::maps)),
         ("mem", 0o600, What::Opened(mem::open)),
         ("mountinfo", 0o444, What::File(mounts::mountinfo)),
         ("mounts", 0o444, What::File(mounts::mounts)),
+        ("mountstats", 0o400, What::File(mounts::mountstats)),
+        ("net", 0o555, What::Dir(net::names)),
+        ("ns", 0o511, What::Dir(ns::names)),
+        ("oom_adj", 0o644, What::File(status::oom_adj)),
         ("oom_score", 0o444, What::File(|_| Ok(b"0\n".to_vec()))),
         ("oom_score_adj", 0o644, What::Setting(status::oom_score_adj, status::set_oom_score_adj)),
+        ("pagemap", 0o400, What::Opened(smaps::pagemap)),
         ("personality", 0o400, What::File(status::personality)),
         ("root", 0o777, What::Link(links::root)),
+        ("sessionid", 0o444, What::File(|_| line(format_args!("{}", u32::MAX)))),
         ("setgroups", 0o644, What::File(|_| Ok(b"allow\n".to_vec()))),
+        ("smaps", 0o444, What::File(smaps::smaps)),
+        ("smaps_rollup", 0o444, What::File(smaps::rollup)),
         ("stat", 0o444, What::File(status::stat)),
         ("statm", 0o444, What::File(status::statm)),
         ("status", 0o444, What::File(status::status)),
+        ("syscall", 0o400, What::File(|_| Ok(b"running\n".to_vec()))),
+        ("timerslack_ns", 0o666, What::Setting(status::timer_slack, status::set_timer_slack)),
         ("uid_map", 0o644, What::File(|_| line(format_args!("{:>10} {:>10} {:>10}\n", 0, 0, u32::MAX)))),
         ("wchan", 0o444, What::File(|_| Ok(b"0".to_vec()))),
         // Last: a task has all but this.

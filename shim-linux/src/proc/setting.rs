@@ -30,11 +30,11 @@ fn bits(number: i64) -> u64 {
 pub(super) enum Form {
     /// 32 bits with a sign within bounds; others are `INVAL`.
     Int(i32, i32),
-    /// 32 bits without a sign within bounds; others of them are `RANGE`.
+    /// 32 bits without a sign within bounds; others are `INVAL`.
     Unsigned(u32, u32),
-    /// 64 bits without a sign within bounds; others are `INVAL`, negative ones are passed over.
+    /// 64 bits without a sign within bounds; others are `INVAL`.
     Long(u64, u64),
-    /// Bytes of a pipe: a power of two of pages, to which it is rounded up.
+    /// Bytes of a pipe: a power of two of pages, to which it is rounded up. Of what is written 32 bits count.
     Pipe,
 }
 
@@ -63,26 +63,24 @@ impl<P: Cpu> Place<P> {
 }
 
 impl Form {
-    /// The value of a number that was written, or `None` for one that is passed over.
-    fn check(self, is_negative: bool, number: u64) -> Result<Option<u64>> {
+    /// The value of a number that was written.
+    fn check(self, is_negative: bool, number: u64) -> Result<u64> {
         let bad = errno!(INVAL, "out of bounds");
         match self {
             Self::Int(least, most) => {
                 let number = i64::try_from(number).map_err(|_| bad)?;
                 let number = if is_negative { number.checked_neg().ok_or(bad)? } else { number };
                 let is_in = (i64::from(least)..=i64::from(most)).contains(&number);
-                if is_in { Ok(Some(bits(number))) } else { Err(bad) }
+                if is_in { Ok(bits(number)) } else { Err(bad) }
             }
-            Self::Unsigned(least, most) => match u32::try_from(number) {
-                Ok(value) if !is_negative && (least..=most).contains(&value) => Ok(Some(number)),
-                Ok(_) if !is_negative => Err(errno!(RANGE, "out of bounds")),
-                _ => Err(bad),
-            },
-            Self::Long(..) if is_negative => Ok(None),
-            Self::Long(least, most) if (least..=most).contains(&number) => Ok(Some(number)),
-            Self::Long(..) => Err(bad),
-            Self::Pipe if is_negative || number > 1 << 31 => Err(bad),
-            Self::Pipe => Ok(Some(number.max(4096).next_power_of_two())),
+            _ if is_negative => Err(bad),
+            Self::Unsigned(least, most) if (u64::from(least)..=u64::from(most)).contains(&number) => Ok(number),
+            Self::Long(least, most) if (least..=most).contains(&number) => Ok(number),
+            Self::Unsigned(..) | Self::Long(..) => Err(bad),
+            Self::Pipe => {
+                let bytes = number & u64::from(u32::MAX);
+                if bytes > 1 << 31 { Err(bad) } else { Ok(bytes.max(4096).next_power_of_two()) }
+            }
         }
     }
 }
@@ -137,7 +135,7 @@ pub(super) fn show<P: Cpu>(sandbox: &Sandbox<P>, form: Form, places: &[Place<P>]
 /// Takes numbers, the first ones if there are fewer.
 ///
 /// # Errors
-/// `INVAL`: no number, or one out of bounds. `RANGE`: see [`Form::Unsigned`].
+/// `INVAL`: no number, or one out of bounds.
 pub(super) fn accept<P: Cpu>(sandbox: &Sandbox<P>, form: Form, places: &[Place<P>], text: &[u8]) -> Result<()> {
     let (mut rest, mut values) = (text, [None; NUMBERS_MAX]);
     for (index, slot) in values.iter_mut().enumerate().take(places.len()) {
@@ -150,7 +148,7 @@ pub(super) fn accept<P: Cpu>(sandbox: &Sandbox<P>, form: Form, places: &[Place<P
             break;
         }
         let (is_negative, value, after) = number(rest)?;
-        *slot = form.check(is_negative, value)?;
+        *slot = Some(form.check(is_negative, value)?);
         rest = after;
     }
     for (place, value) in places.iter().zip(values) {
@@ -190,14 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn each_form_refuses_in_its_own_way() {
-        assert_eq!(Form::Int(-1, 5).check(true, 1).unwrap(), Some(u64::MAX));
-        assert!(Form::Int(0, 5).check(false, 6).unwrap_err().is(Errno::INVAL));
-        assert!(Form::Unsigned(1, 5).check(false, 6).unwrap_err().is(Errno::RANGE));
-        assert!(Form::Unsigned(1, 5).check(true, 1).unwrap_err().is(Errno::INVAL));
-        assert_eq!(Form::Long(0, 5).check(true, 1).unwrap(), None);
-        assert!(Form::Long(0, 5).check(false, 6).unwrap_err().is(Errno::INVAL));
-        assert_eq!((Form::Pipe.check(false, 0).unwrap(), Form::Pipe.check(false, 4097).unwrap()), (Some(4096), Some(8192)));
-        assert!(Form::Pipe.check(false, (1 << 31) + 1).unwrap_err().is(Errno::INVAL));
+    fn each_form_has_its_bounds() {
+        assert_eq!(Form::Int(-1, 5).check(true, 1).unwrap(), u64::MAX);
+        for (form, is_negative, number) in [
+            (Form::Int(0, 5), false, 6),
+            (Form::Unsigned(1, 5), false, 6),
+            (Form::Unsigned(1, 5), true, 1),
+            (Form::Long(0, 5), true, 1),
+            (Form::Long(0, 5), false, 6),
+            (Form::Pipe, false, (1 << 31) + 1),
+        ] {
+            assert!(form.check(is_negative, number).unwrap_err().is(Errno::INVAL), "{form:?} {number}");
+        }
+        assert_eq!((Form::Pipe.check(false, 0).unwrap(), Form::Pipe.check(false, 4097).unwrap()), (4096, 8192));
     }
 }

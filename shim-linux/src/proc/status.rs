@@ -67,6 +67,55 @@ pub(super) fn set_oom_score_adj<P: Cpu>(who: &Who<P>, bytes: &[u8]) -> Result<()
     })
 }
 
+/// `oom_adj`: the same on an older scale.
+pub(super) fn oom_adj<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
+    let adjust = who.process()?.with(|state| state.tuning.oom_score_adj);
+    line(format_args!("{}\n", if adjust == 1000 { 15 } else { i32::from(adjust).saturating_mul(17) / 1000 }))
+}
+
+/// A number that was written, in the base that it says, up to `most`.
+fn written(bytes: &[u8], most: u64) -> Result<u64> {
+    let bad = errno!(INVAL, "no number");
+    let text = core::str::from_utf8(bytes.trim_ascii()).map_err(|_| bad)?;
+    let number = match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None if text.len() > 1 && text.starts_with('0') => u64::from_str_radix(text, 8),
+        None => text.parse(),
+    };
+    number.ok().filter(|number| *number <= most).ok_or(bad)
+}
+
+/// Areas that a core file has, unless a process says. Linux: `MMF_DUMP_FILTER_DEFAULT`.
+const CORE_FILTER: u32 = 0x33;
+
+/// `coredump_filter`: which areas a core file would have.
+pub(super) fn core_filter<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
+    let filter = who.process()?.with(|state| state.tuning.core_filter).unwrap_or(CORE_FILTER);
+    line(format_args!("{filter:08x}\n"))
+}
+
+/// Sets it.
+pub(super) fn set_core_filter<P: Cpu>(who: &Who<P>, bytes: &[u8]) -> Result<()> {
+    let filter = u32::try_from(written(bytes, u32::MAX.into())?).unwrap_or_default() & 0x1ff;
+    who.process()?.with(|state| state.tuning.core_filter = Some(filter));
+    Ok(())
+}
+
+/// Nanoseconds by which timers may be late, unless a process says.
+const SLACK: u64 = 50_000;
+
+/// `timerslack_ns`: by how much timers may be late.
+pub(super) fn timer_slack<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
+    line(format_args!("{}\n", who.process()?.with(|state| state.tuning.timer_slack).unwrap_or(SLACK)))
+}
+
+/// Sets it; 0 is as usual.
+pub(super) fn set_timer_slack<P: Cpu>(who: &Who<P>, bytes: &[u8]) -> Result<()> {
+    let slack = written(bytes, u64::MAX)?;
+    who.process()?.with(|state| state.tuning.timer_slack = Some(slack).filter(|slack| *slack > 0));
+    Ok(())
+}
+
 /// `personality`: how it differs from a usual program.
 pub(super) fn personality<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
     let persona = who.process()?.with(|state| state.tuning.personality);

@@ -38,7 +38,7 @@ fn read(file: &File<Hosted>, len: usize) -> Result<Vec<u8>, Errno> {
 }
 
 fn pair(quota: &Arc<Quota>, flags: OFlags) -> (Arc<File<Hosted>>, Arc<File<Hosted>>) {
-    Pipe::pair(quota, InodeId { device: DEVICE, number: 1 }, NEW, flags).expect("a pipe")
+    Pipe::pair(quota, InodeId { device: DEVICE, number: 1 }, NEW, flags, usize::MAX).expect("a pipe")
 }
 
 #[test]

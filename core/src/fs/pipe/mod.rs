@@ -64,8 +64,12 @@ impl<P: Platform> Pipe<P> {
     /// # Errors
     /// `NOMEM`: the quota is used up.
     pub(super) fn new(quota: &Arc<Quota>) -> Result<Arc<Self>> {
+        Self::of_pages(quota, PAGES)
+    }
+
+    fn of_pages(quota: &Arc<Quota>, pages: usize) -> Result<Arc<Self>> {
         let charge = quota.charge(PIPE_COST)?;
-        let ring = Ring::new(quota, PAGES)?;
+        let ring = Ring::new(quota, pages)?;
         Ok(Arc::new(Self {
             quota: Arc::clone(quota),
             ring: Mutex::<P, _>::new(ring),
@@ -76,12 +80,13 @@ impl<P: Platform> Pipe<P> {
         }))
     }
 
-    /// Makes a pipe and opens both ends: to read from, to write to. See pipe2(2).
+    /// Makes a pipe that holds no more than `most` bytes, a power of two of pages, and opens both ends: to read from, to write to.
+    /// See pipe2(2).
     ///
     /// # Errors
     /// `NOMEM`: the quota is used up.
-    pub fn pair(quota: &Arc<Quota>, id: InodeId, owner: NewNode, flags: OFlags) -> Result<Ends<P>> {
-        let pipe = Self::new(quota)?;
+    pub fn pair(quota: &Arc<Quota>, id: InodeId, owner: NewNode, flags: OFlags, most: usize) -> Result<Ends<P>> {
+        let pipe = Self::of_pages(quota, (most / PAGE_SIZE).clamp(1, PAGES))?;
         let created = P::realtime().into();
         let inode = Arc::new(PipeInode { pipe: Arc::clone(&pipe), id, owner, created });
         let place = Dentry::detached(inode, alloc::format!("pipe:[{}]", id.number).as_bytes());

@@ -98,6 +98,12 @@ impl<P: Platform> UnixNet<P> {
         Ok(())
     }
 
+    /// All sockets.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<Arc<Socket<P>>> {
+        self.names.lock().all.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Gives `socket` a name.
     ///
     /// # Errors

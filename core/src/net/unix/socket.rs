@@ -353,6 +353,12 @@ impl<P: Platform> Socket<P> {
         Ok(())
     }
 
+    /// Whether it has a peer.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.state.lock().is_connected()
+    }
+
     /// Whether it waits for connections.
     #[must_use]
     pub fn is_listening(&self) -> bool {
