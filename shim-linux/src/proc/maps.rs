@@ -14,7 +14,7 @@ use litebox_core::error::Result;
 use litebox_core::mm::{AddressSpace, Area, AreaKind, Backing, GuestAddr, MapFlags, PAGE_BYTES, PAGE_SHIFT, Prot, SourceName};
 
 /// Column at which the path begins, after a blank.
-const PATH_AT: usize = 72;
+pub(super) const PATH_AT: usize = 72;
 /// Most bytes of strings that are shown; more than a program can be started with.
 const STRINGS_MAX: u64 = 8 << 20;
 

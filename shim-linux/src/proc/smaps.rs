@@ -3,7 +3,7 @@
 //! What is known of a page is whether it is in memory and whether it is the process's own: an own one counts as private and written
 //! to, one of a file as shared and clean. Sources: `proc_pid_smaps(5)`, `proc_pid_pagemap(5)`; Linux `fs/proc/task_mmu.c`.
 
-use super::maps::{head, memory};
+use super::maps::{PATH_AT, head, memory};
 use super::text::Text;
 use super::{Who, maps::Loaded};
 use crate::signal::Cpu;
@@ -120,7 +120,11 @@ pub(super) fn rollup<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
     }
     let (start, end) = range.unwrap_or_default();
     let mut text = Text::default();
-    text.put(format_args!("{:<73}[rollup]\n", format_args!("{start:08x}-{end:08x} ---p 00000000 00:00 0")))?;
+    text.put(format_args!("{start:08x}-{end:08x} ---p 00000000 00:00 0"))?;
+    while text.len() < PATH_AT.saturating_add(1) {
+        text.bytes(b" ")?;
+    }
+    text.bytes(b"[rollup]\n")?;
     pages(&mut text, sum, locked, Some(parts))?;
     Ok(text.finish())
 }
