@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::check::{self, Check, Outcome, ensure, equal};
 use crate::host::{self, Log, settle};
-use crate::sandbox::{Guest, Sandbox, exited, name, use_svm};
+use crate::sandbox::{Guest, Sandbox, exited, name, reap, use_svm};
 use crate::sys;
 
 /// Whether the machine's second processor is there.
@@ -49,7 +49,9 @@ fn processors() -> Outcome {
     }
     let late = Guest::begin(&["exit", "3"])?;
     equal("one that began afterwards", late.wait()?, exited(3))?;
+    let carriers = [threads.pid, processes.pid];
     drop((threads, processes, late));
+    carriers.into_iter().try_for_each(reap)?;
     settle(0)
 }
 
@@ -89,7 +91,9 @@ fn kvm_second() -> Outcome {
     ensure(guest.sandbox.ended(litebox_ioctl_abi::WaitFlags::NO_HANG) == Ok(litebox_ioctl_abi::Ended::Running), || {
         "the guest has ended".into()
     })?;
+    let carrier = guest.pid;
     drop(guest);
+    reap(carrier)?;
     settle(0)
 }
 
@@ -112,7 +116,9 @@ fn cycles() -> Outcome {
     let before = host::processes()?.len();
     for round in 0..CYCLES {
         let what = ["spin", "sleep", "threads", "processes"][round % 4];
-        drop(Guest::begin(&[what])?);
+        let Guest { sandbox, pid, .. } = Guest::begin(&[what])?;
+        drop(sandbox);
+        reap(pid)?;
     }
     settle(0)?;
     // Carriers without a status are waited for by nobody.
