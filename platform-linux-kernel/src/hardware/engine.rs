@@ -167,7 +167,7 @@ impl Engine {
         if state < 0 {
             ACTIVE.store(ptr::null_mut(), Ordering::Release);
             if state == EBUSY.to_errno() {
-                pr_err!("the hardware trap cannot be used: another hypervisor, such as kvm_amd, has the processors' SVM\n");
+                pr_info!("the hardware trap cannot be used: another hypervisor, such as kvm_amd, has the processors' SVM\n");
             }
             return Err(Error::from_errno(state));
         }
