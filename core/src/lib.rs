@@ -25,6 +25,7 @@
 
 extern crate alloc;
 
+pub mod capabilities;
 pub mod error;
 pub mod event;
 pub mod fs;

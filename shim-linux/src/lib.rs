@@ -29,6 +29,7 @@ extern crate std;
 
 pub mod args;
 mod calls;
+pub mod capabilities;
 mod clock;
 pub mod dispatch;
 pub mod elf;

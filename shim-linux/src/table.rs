@@ -187,7 +187,7 @@ syscalls! {
      56 clone (flags: Word, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) = Partial [process::clone, Always, "namespaces are EPERM"];
      57 fork () = Full [process::fork, Always];
      58 vfork () = Partial [process::vfork, Always, "while the child has its parent's memory and no other program, it makes no threads (EAGAIN), and a kill of the parent waits for it"];
-     59 execve (path: Path, argv: Ptr, envp: Ptr) = Partial [exec::execve, No, "set-user-ID and set-group-ID bits have no effect"];
+     59 execve (path: Path, argv: Ptr, envp: Ptr) = Partial [exec::execve, No, "capabilities of files have no effect"];
      60 exit (status: Int) = Full [task::exit, No];
      61 wait4 (pid: Pid, status: Ptr, options: Flags, rusage: Ptr) = Partial [wait::wait4, IfAsked, "no core file is written where one is told of"];
      62 kill (pid: Pid, sig: Sig) = Full [kill::kill, No];
@@ -253,8 +253,8 @@ syscalls! {
     122 setfsuid (id: Id) = Partial [ids::setfsuid, No, "the ids for files are the effective ones"];
     123 setfsgid (id: Id) = Partial [ids::setfsgid, No, "the ids for files are the effective ones"];
     124 getsid (pid: Pid) = Full [ids::getsid, No];
-    125 capget (header: Ptr, data: Ptr) = Partial [prctl::capget, No, "root has all capabilities and others have none"];
-    126 capset (header: Ptr, data: Ptr) = Partial [prctl::capset, No, "fewer are accepted without effect"];
+    125 capget (header: Ptr, data: Ptr) = Partial [prctl::capget, No, "threads of a process have the same"];
+    126 capset (header: Ptr, data: Ptr) = Partial [prctl::capset, No, "for all threads of the process"];
     127 rt_sigpending (set: Ptr, size: Len) = Full [signals::rt_sigpending, No];
     128 rt_sigtimedwait (set: Ptr, info: Ptr, timeout: Ptr, size: Len) = Full [sigwait::rt_sigtimedwait, No];
     129 rt_sigqueueinfo (pid: Pid, sig: Sig, info: Ptr) = Full [kill::rt_sigqueueinfo, No];
@@ -285,10 +285,10 @@ syscalls! {
     154 modify_ldt () = None [NOSYS, "16-bit and call-gate segments are not offered"];
     155 pivot_root (new_root: Path, put_old: Path) = Full [mount::pivot_root, No];
     156 _sysctl () = None [NOSYS, "Linux has it no more"];
-    157 prctl (option: Int, arg2: Word, arg3: Word, arg4: Word, arg5: Word) = Partial [prctl::prctl, No, "names, parent-death signals, dumpable, subreapers, no_new_privs, seccomp(2), and as switches without effect keep-caps, bounding set, huge pages, timer slack, names of memory; others are EINVAL"];
+    157 prctl (option: Int, arg2: Word, arg3: Word, arg4: Word, arg5: Word) = Partial [prctl::prctl, No, "names, parent-death signals, dumpable, subreapers, no_new_privs, seccomp(2), capabilities, and as switches without effect huge pages, timer slack, names of memory; others are EINVAL"];
     158 arch_prctl (option: Int, addr: Ptr) = Partial [task::arch_prctl, No, "ARCH_SET_FS, ARCH_GET_FS, ARCH_SET_GS, ARCH_GET_GS"];
     159 adjtimex () = None [PERM, "a sandbox does not change its host"];
-    160 setrlimit (resource: Count, limit: Ptr) = Partial [limits::setrlimit, No, "kept; RLIMIT_STACK and the argument limit are enforced"];
+    160 setrlimit (resource: Count, limit: Ptr) = Partial [limits::setrlimit, No, "RLIMIT_RSS, RLIMIT_LOCKS, RLIMIT_SIGPENDING and RLIMIT_RTTIME are kept without effect"];
     161 chroot (path: Path) = Full [names::chroot, No];
     162 sync () = Full [transfer::sync, No];
     163 acct () = None [PERM, "a sandbox does not change its host"];
@@ -430,7 +430,7 @@ syscalls! {
     299 recvmmsg (fd: Fd, msgs: Ptr, count: Count, flags: Flags, timeout: Ptr) = Partial [message::recvmmsg, IfAsked, "no urgent data; a stream's messages of other senders are kept apart always"];
     300 fanotify_init () = None [NOSYS, "not supported yet"];
     301 fanotify_mark () = None [NOSYS, "not supported yet"];
-    302 prlimit64 (pid: Pid, resource: Count, new: Ptr, old: Ptr) = Partial [limits::prlimit64, No, "kept; RLIMIT_STACK and the argument limit are enforced"];
+    302 prlimit64 (pid: Pid, resource: Count, new: Ptr, old: Ptr) = Partial [limits::prlimit64, No, "RLIMIT_RSS, RLIMIT_LOCKS, RLIMIT_SIGPENDING and RLIMIT_RTTIME are kept without effect"];
     303 name_to_handle_at (dir: DirFd, path: Path, handle: Ptr, mount_id: Ptr, flags: Flags) = Partial [handle::name_to_handle_at, No, "on file systems in memory; others are EOPNOTSUPP but for AT_HANDLE_FID"];
     304 open_by_handle_at (mount: DirFd, handle: Ptr, flags: Flags) = Partial [handle::open_by_handle_at, No, "on file systems in memory; others are ESTALE"];
     305 clock_adjtime () = None [PERM, "a sandbox does not change its host"];
@@ -450,7 +450,7 @@ syscalls! {
     319 memfd_create (name: Path, flags: Flags) = Partial [fcntl::memfd_create, No, "huge pages are EINVAL"];
     320 kexec_file_load () = None [PERM, "a sandbox does not change its host"];
     321 bpf () = None [NOSYS, "no programs run in the kernel for a guest"];
-    322 execveat (dir: DirFd, path: Path, argv: Ptr, envp: Ptr, flags: Flags) = Partial [exec::execveat, No, "set-user-ID and set-group-ID bits have no effect"];
+    322 execveat (dir: DirFd, path: Path, argv: Ptr, envp: Ptr, flags: Flags) = Partial [exec::execveat, No, "capabilities of files have no effect"];
     323 userfaultfd () = None [NOSYS, "not supported yet"];
     324 membarrier (command: Int, flags: Flags, cpu: Int) = Full [membarrier::membarrier, No];
     325 mlock2 (addr: Ptr, len: Len, flags: Flags) = Full [lock::mlock2, No];
@@ -464,7 +464,7 @@ syscalls! {
     333 io_pgetevents (context: Word, least: Offset, most: Offset, events: Ptr, timeout: Ptr, set: Ptr) = Full [aio::io_pgetevents, No];
     334 rseq (area: Ptr, len: Count, flags: Flags, signature: Flags) = Full [rseq::rseq, No];
     335 uretprobe () = None [NOSYS, "no programs run in the kernel for a guest"];
-    424 pidfd_send_signal (pidfd: Fd, sig: Sig, info: Ptr, flags: Flags) = Partial [pidfd::pidfd_send_signal, No, "to threads and groups it is EINVAL"];
+    424 pidfd_send_signal (pidfd: Fd, sig: Sig, info: Ptr, flags: Flags) = Full [pidfd::pidfd_send_signal, No];
     425 io_uring_setup () = None [NOSYS, "its queues would be a second door"];
     426 io_uring_enter () = None [NOSYS, "its queues would be a second door"];
     427 io_uring_register () = None [NOSYS, "its queues would be a second door"];
@@ -474,11 +474,11 @@ syscalls! {
     431 fsconfig () = None [NOSYS, "not supported yet; mount(2) does it"];
     432 fsmount () = None [NOSYS, "not supported yet; mount(2) does it"];
     433 fspick () = None [NOSYS, "not supported yet; mount(2) does it"];
-    434 pidfd_open (pid: Pid, flags: Flags) = Partial [pidfd::pidfd_open, No, "PIDFD_THREAD is EINVAL"];
+    434 pidfd_open (pid: Pid, flags: Flags) = Full [pidfd::pidfd_open, No];
     435 clone3 (args: Ptr, size: Len) = Partial [process::clone3, Always, "namespaces and set_tid are EPERM, CLONE_INTO_CGROUP is EOPNOTSUPP"];
     436 close_range (first: Count, last: Count, flags: Flags) = Full [fcntl::close_range, No];
     437 openat2 (dir: DirFd, path: Path, how: Ptr, size: Len) = Partial [files::openat2, IfAsked, "RESOLVE_CACHED has no effect"];
-    438 pidfd_getfd () = None [NOSYS, "not supported yet"];
+    438 pidfd_getfd (pidfd: Fd, target: Fd, flags: Flags) = Full [pidfd::pidfd_getfd, No];
     439 faccessat2 (dir: DirFd, path: Path, mode: Int, flags: Flags) = Full [attributes::faccessat2, No];
     440 process_madvise (pidfd: Fd, iov: Ptr, count: Len, advice: Int, flags: Flags) = Full [foreign::process_madvise, No];
     441 epoll_pwait2 (fd: Fd, events: Ptr, max: Int, timeout: Ptr, mask: Ptr, size: Len) = Full [event::epoll_pwait2, No];

@@ -7,6 +7,7 @@
 use super::dentry::Dentry;
 use super::mount::MountNamespace;
 use super::types::{Access, Credentials, FileKind, Mode, NAME_MAX, Name, PATH_MAX, SYMLINKS_MAX};
+use crate::capabilities::Capabilities;
 use crate::platform::Platform;
 use crate::{errno, error::Result};
 use alloc::borrow::Cow;
@@ -382,7 +383,7 @@ impl<P: Platform> At<'_, P> {
             return Err(errno!(NOTDIR));
         }
         // A privileged searcher always passes, so the attributes are not asked for.
-        if self.credentials.privileged { Ok(()) } else { self.may(dir, Access::EXEC) }
+        if self.credentials.can(Capabilities::DAC_OVERRIDE) { Ok(()) } else { self.may(dir, Access::EXEC) }
     }
 
     /// Whether the one who asks may do `want` at `place`; also whether its mount lets anybody.

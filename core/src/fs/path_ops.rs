@@ -10,6 +10,7 @@ use super::notify::Happened;
 use super::path::{At, Last, Resolve, Steps};
 use super::types::{Access, AttrChange, FileKind, Mode, NewNode, OFlags, PATH_MAX, RenameFlags};
 use super::uses::Uses;
+use crate::capabilities::Capabilities;
 use crate::platform::Platform;
 use crate::{errno, error::Errno, error::Result};
 use alloc::sync::Arc;
@@ -127,7 +128,7 @@ impl<P: Platform> At<'_, P> {
 
     /// Opens what was just made, whose mode does not bind its maker, or what may be opened.
     fn open_made(&self, place: Arc<Dentry<P>>, mut flags: OFlags) -> Result<Arc<File<P>>> {
-        flags.set(OFlags::STRIPS, !self.credentials.privileged && flags.contains(OFlags::WRITE));
+        flags.set(OFlags::STRIPS, !self.credentials.can(Capabilities::FSETID) && flags.contains(OFlags::WRITE));
         File::opened(place, flags, self.credentials)
     }
 
@@ -385,7 +386,10 @@ impl<P: Platform> At<'_, P> {
         let attr = place.inode().attr()?;
         let same_uid = change.uid.is_none_or(|uid| uid == attr.uid);
         let known_gid = change.gid.is_none_or(|gid| gid == attr.gid || self.in_group(gid));
-        if (change.uid.is_some() || change.gid.is_some()) && !self.credentials.privileged && !(owns && same_uid && known_gid) {
+        if (change.uid.is_some() || change.gid.is_some())
+            && !self.credentials.can(Capabilities::CHOWN)
+            && !(owns && same_uid && known_gid)
+        {
             return Err(errno!(PERM, "only the owner may, and only to its own groups"));
         }
         if let Some(_size) = change.size {
@@ -417,7 +421,7 @@ impl<P: Platform> At<'_, P> {
 
     /// The mode that a file is left with when the one who asks changes its content, if it is another one.
     fn mode_left(&self, place: &Dentry<P>) -> Result<Option<Mode>> {
-        if self.credentials.privileged {
+        if self.credentials.can(Capabilities::FSETID) {
             return Ok(None);
         }
         let mode = place.inode().attr()?.mode;
@@ -430,7 +434,7 @@ impl<P: Platform> At<'_, P> {
     }
 
     fn owns(&self, place: &Dentry<P>) -> Result<bool> {
-        Ok(self.credentials.privileged || place.inode().attr()?.uid == self.credentials.uid)
+        Ok(self.credentials.can(Capabilities::FOWNER) || place.inode().attr()?.uid == self.credentials.uid)
     }
 
     /// The directory of `path`'s last component, and that component.
@@ -478,7 +482,7 @@ impl<P: Platform> At<'_, P> {
         let mut mode = mode & !self.fs.umask;
         // Nobody makes programs that run as a group that is not its own. Linux: `mode_strip_sgid`.
         let runs = mode.contains(Mode::SETGID | Mode::XGRP);
-        if runs && attr.mode.contains(Mode::SETGID) && !self.credentials.privileged && !self.in_group(gid) {
+        if runs && attr.mode.contains(Mode::SETGID) && !self.credentials.can(Capabilities::FSETID) && !self.in_group(gid) {
             mode = mode.difference(Mode::SETGID);
         }
         Ok(NewNode { mode, uid: self.credentials.uid, gid })

@@ -295,6 +295,17 @@ pub trait ProcNames<P: Platform>: Send + Sync + fmt::Debug {
 
     /// The first entry numbered `from` or above: its number, name, inode number and kind. Numbers stay with entries.
     fn next(&self, from: u64) -> Option<(u64, Vec<u8>, u64, FileKind)>;
+
+    /// What the directory is about, for who made it and finds it again by [`about`].
+    fn about(&self) -> Option<&dyn Any> {
+        None
+    }
+}
+
+/// What `look` makes of the `T` that the directory `inode` is about; `None` if it is no such directory.
+pub fn about<P: Platform, T: 'static, R>(inode: &InodeRef<P>, look: impl FnOnce(&T) -> R) -> Option<R> {
+    let dir = Arc::clone(inode).into_any().downcast::<ChangingDir<P>>().ok()?;
+    dir.names.about().and_then(<dyn Any>::downcast_ref).map(look)
 }
 
 /// Makes a directory whose names come and go, such as /proc/self/fd.

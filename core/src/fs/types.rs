@@ -3,6 +3,7 @@
 //! Typed in rustix's manner. No number here is Linux's but the permission bits of a mode, which are POSIX's; the ABI above maps
 //! flags to its own. Invariant: a [`Name`] or [`NameBuf`] is one component: 1 to 255 bytes, no slash, no NUL, neither `.` nor `..`.
 
+use crate::capabilities::Capabilities;
 use crate::{errno, error::Result};
 use alloc::sync::Arc;
 use bitflags::bitflags;
@@ -433,13 +434,19 @@ pub struct Credentials {
     pub gid: Gid,
     /// Supplementary groups.
     pub groups: Arc<[Gid]>,
-    /// Whether read, write and search permissions do not bind it (`CAP_DAC_OVERRIDE`).
-    pub privileged: bool,
+    /// What it may beyond others: its effective capabilities.
+    pub capabilities: Capabilities,
     /// Which process and task it is.
     pub asker: Asker,
 }
 
 impl Credentials {
+    /// Whether it has `capability`.
+    #[must_use]
+    pub fn can(&self, capability: Capabilities) -> bool {
+        self.capabilities.contains(capability)
+    }
+
     /// Whether `attr` lets this one do all of `want`.
     ///
     /// # Errors
@@ -457,7 +464,12 @@ impl Credentials {
             return Ok(());
         }
         let any_exec = attr.mode.intersects(Mode::XUSR | Mode::XGRP | Mode::XOTH);
-        if self.privileged && (attr.kind == FileKind::Directory || !want.contains(Access::EXEC) || any_exec) {
+        let is_dir = attr.kind == FileKind::Directory;
+        if self.can(Capabilities::DAC_OVERRIDE) && (is_dir || !want.contains(Access::EXEC) || any_exec) {
+            return Ok(());
+        }
+        let only_looks = if is_dir { !want.contains(Access::WRITE) } else { want == Access::READ };
+        if only_looks && self.can(Capabilities::DAC_READ_SEARCH) {
             return Ok(());
         }
         Err(errno!(ACCESS, "the mode does not allow it"))

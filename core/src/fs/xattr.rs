@@ -6,6 +6,7 @@ use super::dentry::Dentry;
 use super::notify::Happened;
 use super::path::At;
 use super::types::{Access, FileKind};
+use crate::capabilities::Capabilities;
 use crate::platform::Platform;
 use crate::{errno, error::Result};
 use alloc::vec::Vec;
@@ -55,7 +56,7 @@ impl<P: Platform> At<'_, P> {
         }
         match space(name)? {
             Space::Security if !writes => Ok(()),
-            Space::Trusted | Space::Security if self.credentials.privileged => Ok(()),
+            Space::Trusted | Space::Security if self.credentials.can(Capabilities::SYS_ADMIN) => Ok(()),
             Space::Trusted if !writes => Err(errno!(NODATA, "only root sees it")),
             Space::Trusted | Space::Security => Err(errno!(PERM, "only root may")),
             Space::User => match place.inode().kind() {
@@ -103,7 +104,7 @@ impl<P: Platform> At<'_, P> {
     /// Those of the file system.
     pub fn list_xattr(&self, place: &Dentry<P>) -> Result<Vec<u8>> {
         let mut names = place.inode().list_xattr()?;
-        if !self.credentials.privileged {
+        if !self.credentials.can(Capabilities::SYS_ADMIN) {
             let seen = names.split_inclusive(|byte| *byte == 0).filter(|name| !name.starts_with(b"trusted."));
             names = seen.flatten().copied().collect();
         }

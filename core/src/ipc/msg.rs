@@ -4,6 +4,7 @@
 //! a leaf and never held while guest memory is read or written.
 
 use super::perm::{Key, Keyed, Make, Objects, Perm};
+use crate::capabilities::Capabilities;
 use crate::errno;
 use crate::error::{Errno, Result};
 use crate::fs::types::{Credentials, Gid, Timestamp, Uid};
@@ -271,7 +272,7 @@ impl<P: Platform> Messages<P> {
         let mut table = self.table.lock();
         let queue = table.get(id)?;
         queue.status.perm.owns(who)?;
-        if most > self.limits.bytes.get() && !who.privileged {
+        if most > self.limits.bytes.get() && !who.can(Capabilities::SYS_RESOURCE) {
             return Err(errno!(PERM, "more room than it may have"));
         }
         queue.status.perm.change(owner, mode)?;

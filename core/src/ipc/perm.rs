@@ -3,6 +3,7 @@
 //! Invariants: a number is not given again while there are others, so that whoever waits for an object sees that it is gone;
 //! `by_key` has each object with a key that is not private.
 
+use crate::capabilities::Capabilities;
 use crate::fs::types::{Credentials, Gid, Uid};
 use crate::{errno, error::Result};
 use alloc::collections::BTreeMap;
@@ -63,7 +64,11 @@ impl Perm {
         } else {
             self.mode
         };
-        if who.privileged || want & !granted & 7 == 0 { Ok(()) } else { Err(errno!(ACCESS, "the mode does not allow it")) }
+        if who.can(Capabilities::IPC_OWNER) || want & !granted & 7 == 0 {
+            Ok(())
+        } else {
+            Err(errno!(ACCESS, "the mode does not allow it"))
+        }
     }
 
     /// Whether `who` may change or remove it.
@@ -72,7 +77,7 @@ impl Perm {
     /// `PERM`.
     pub fn owns(&self, who: &Credentials) -> Result<()> {
         let is_owner = who.uid == self.owner.0 || who.uid == self.maker.0;
-        if who.privileged || is_owner { Ok(()) } else { Err(errno!(PERM, "only its owner may")) }
+        if who.can(Capabilities::SYS_ADMIN) || is_owner { Ok(()) } else { Err(errno!(PERM, "only its owner may")) }
     }
 
     /// Gives it another owner and mode.

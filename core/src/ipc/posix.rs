@@ -4,6 +4,7 @@
 //! Invariants: messages are sorted by falling priority, of equals the oldest first; who changes a queue wakes all that wait at it.
 //! Locks: `names`, then a queue's `state`; both are leaves, and no guest memory is touched under them.
 
+use crate::capabilities::Capabilities;
 use crate::errno;
 use crate::error::Result;
 use crate::fs::file::File;
@@ -320,7 +321,7 @@ fn check<P: Platform>(queue: &Queue<P>, flags: OFlags, who: &Credentials) -> Res
     };
     let granted = queue.mode >> shift;
     let wants = |flag: OFlags, bit: u32| !flags.contains(flag) || granted & bit != 0;
-    if who.privileged || (wants(OFlags::READ, 4) && wants(OFlags::WRITE, 2)) {
+    if who.can(Capabilities::DAC_OVERRIDE) || (wants(OFlags::READ, 4) && wants(OFlags::WRITE, 2)) {
         Ok(())
     } else {
         Err(errno!(ACCESS, "the mode does not allow it"))
@@ -366,14 +367,14 @@ impl<P: Platform> Queues<P> {
 
     fn make(&self, names: &mut Names<P>, opening: &Opening, who: &Credentials) -> Result<Arc<Queue<P>>> {
         names.all.retain(|queue| queue.strong_count() > 0);
-        if names.by_name.len() >= self.limits.queues.count() && !who.privileged {
+        if names.by_name.len() >= self.limits.queues.count() && !who.can(Capabilities::SYS_RESOURCE) {
             return Err(errno!(NOSPC, "too many queues"));
         }
         let [messages, bytes] = [&self.limits.messages, &self.limits.bytes]
             .map(|limits| limits.each_ref().map(|limit| i64::try_from(limit.get()).unwrap_or(i64::MAX)));
         let usual = |[most, usual]: [i64; 2]| usual.min(most);
         let size = opening.size.unwrap_or(Size { messages: usual(messages), bytes: usual(bytes) });
-        let most = if who.privileged { (MESSAGES_MAX, BYTES_MAX) } else { (messages[0], bytes[0]) };
+        let most = if who.can(Capabilities::SYS_RESOURCE) { (MESSAGES_MAX, BYTES_MAX) } else { (messages[0], bytes[0]) };
         if !(1..=most.0).contains(&size.messages) || !(1..=most.1).contains(&size.bytes) {
             return Err(errno!(INVAL, "no such size"));
         }
@@ -407,7 +408,7 @@ impl<P: Platform> Queues<P> {
     pub fn unlink(&self, name: &[u8], who: &Credentials) -> Result<()> {
         let mut names = self.names.lock();
         let queue = names.by_name.get(name).ok_or(errno!(NOENT))?;
-        if !who.privileged && queue.owner.0 != who.uid {
+        if !who.can(Capabilities::FOWNER) && queue.owner.0 != who.uid {
             return Err(errno!(PERM, "another user's queue"));
         }
         let gone = names.by_name.remove(name);

@@ -457,7 +457,7 @@ fn grow_stack<P: Platform>(state: &mut State<P>, addr: GuestAddr) -> Result<(), 
     let lower = addr.page_start();
     let stack = state.vmas.after(addr).filter(|area| area.flags.contains(MapFlags::GROWS_DOWN)).ok_or(Missing::Unmapped)?;
     let (start, end) = (stack.range().start(), stack.range().end());
-    if end.since(lower).is_none_or(|len| len > state.stack_limit) {
+    if end.since(lower).is_none_or(|len| len > state.limits.stack) {
         return Err(Missing::Unmapped);
     }
     let near = |below: &Vma<P>| {
@@ -468,6 +468,8 @@ fn grow_stack<P: Platform>(state: &mut State<P>, addr: GuestAddr) -> Result<(), 
     if state.vmas.before(start).is_some_and(near) {
         return Err(Missing::Unmapped);
     }
+    let more = start.since(lower).unwrap_or(0);
+    state.may_map(more, (stack.prot, stack.flags), None).map_err(|_| Missing::Unmapped)?;
     state.vmas.grow_down(start, lower);
     Ok(())
 }

@@ -130,6 +130,7 @@ impl<P: Platform> AddressSpace<P> {
             Place::FixedNoReplace(addr) => (fixed(addr, len)?, false),
         };
         let flags = flags.union(state.locks_new);
+        state.may_map(len, (prot, flags), replace.then_some(range))?;
         let area = Vma::new(range, (prot, max_prot, flags), backing, &self.quota)?;
         let removed = if replace { self.take_out(&mut state, range)? } else { Removed::new() };
         let done = state.vmas.insert(area);

@@ -6,6 +6,7 @@
 
 mod addr;
 mod fault;
+mod limits;
 mod map;
 mod pages;
 mod remap;
@@ -17,6 +18,7 @@ mod vma;
 
 pub use addr::{GUEST_END, GUEST_START, GuestAddr, PAGE_BYTES, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot, round_up};
 pub use fault::{Access, FaultOutcome, SegvCode};
+pub use limits::MapLimits;
 pub use map::{Advice, MapRequest, Place};
 pub use remap::RemapPlace;
 pub use source::{MapSource, SharedMemory, SourceName};

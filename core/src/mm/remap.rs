@@ -71,6 +71,7 @@ impl<P: Platform> AddressSpace<P> {
         }
         let whole = PageRange::new(old.start(), new_len);
         let more = whole.as_ref().ok().and_then(|whole| PageRange::between(old.end(), whole.end()));
+        state.may_map(new_len.saturating_sub(old.bytes()), (attributes.0, attributes.2), None)?;
         if let Some(more) = more.filter(|more| state.vmas.is_free(*more)) {
             let tail = Vma::new(more, attributes, backing.advanced(old.count()), &self.quota)?;
             state.vmas.insert(tail)?;

@@ -9,6 +9,7 @@
 
 use super::addr::{GUEST_END, GuestAddr, PAGE_BYTES, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot};
 use super::fault::{Fetched, Missing, TABLE_PAGES};
+use super::limits::MapLimits;
 use super::pages::{Pages, Slot};
 use super::vma::{Backing, MapFlags, VmaTree};
 use crate::errno;
@@ -31,8 +32,6 @@ const RANDOM_PAGES: u64 = 1 << 28;
 const PART_PAGES: u64 = TABLE_PAGES / u64::BITS as u64;
 /// Parts that are no further apart are emptied together: a host walks the entries between them in less time than it begins anew.
 const PARTS_TOGETHER: u64 = 10;
-/// How far a stack may grow until somebody says otherwise. Linux: `RLIMIT_STACK`, by default.
-const STACK_LIMIT: u64 = 8 << 20;
 
 /// Page tables by the region that each covers. There are few, and every fault asks for one.
 pub(super) type Tables = BTreeMap<u64, Table>;
@@ -65,7 +64,7 @@ impl Table {
 pub(super) struct State<P: Platform> {
     pub(super) vmas: VmaTree<P>,
     pub(super) pages: Pages<Slot<P>>,
-    pub(super) stack_limit: u64,
+    pub(super) limits: MapLimits,
     /// How new areas are locked. See mlockall(2), `MCL_FUTURE`.
     pub(super) locks_new: MapFlags,
     /// The host's page tables. A host frees them with the space, not before, so they are counted until then, or touching and
@@ -151,7 +150,7 @@ impl<P: Platform> AddressSpace<P> {
         let state = State {
             vmas: VmaTree::new(GuestAddr::new(top)),
             pages: Pages::new(),
-            stack_limit: STACK_LIMIT,
+            limits: MapLimits::default(),
             locks_new: MapFlags::empty(),
             tables: Tables::new(),
             heap: Heap::default(),
@@ -184,7 +183,12 @@ impl<P: Platform> AddressSpace<P> {
 
     /// How many bytes a stack may grow to. See setrlimit(2), `RLIMIT_STACK`.
     pub fn set_stack_limit(&self, bytes: u64) {
-        self.state.lock().stack_limit = bytes;
+        self.state.lock().limits.stack = bytes;
+    }
+
+    /// How much may be mapped from now on.
+    pub fn set_limits(&self, limits: MapLimits) {
+        self.state.lock().limits = limits;
     }
 
     /// A copy for a child: every private page is shared until one of both writes to it. Its cost is that of one
@@ -200,7 +204,7 @@ impl<P: Platform> AddressSpace<P> {
         let child = State {
             vmas,
             pages: state.pages.share(&self.quota)?,
-            stack_limit: state.stack_limit,
+            limits: state.limits,
             locks_new: MapFlags::empty(),
             tables: Tables::new(),
             heap: state.heap,

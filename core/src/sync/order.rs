@@ -2,7 +2,7 @@
 //!
 //! | rank | lock | held around a guest copy |
 //! |---|---|---|
-//! | 0 | owners of futexes | yes |
+//! | 0 | owners of futexes; a process's timers, under which processor time is asked for | yes; timers no |
 //! | 1 | sandbox tasks: its tree, then the list of one process | no: it would hold up the whole sandbox |
 //! | 2 | process state | yes |
 //! | 3 | descriptor table | yes |
@@ -12,7 +12,7 @@
 //! | 7 | mounts | no |
 //! | 8 | address space | no: a fault takes it |
 //! | 9 | a file system's pages, a mapping's source | no: a fault takes it |
-//! | leaf | a dentry's place, a pipe's ring, watchers, recent directories, pending signals, a task's carrier (under which it is kicked), futex waiters, file locks, a socket's state and names, an event descriptor's state, an epoll set's lists; the list of terminals, then the state of one; timers, then the queue of all timers | no |
+//! | leaf | a dentry's place, a pipe's ring, watchers, recent directories, pending signals, a task's carrier (under which it is kicked), futex waiters, file locks, a socket's state and names, an event descriptor's state, an epoll set's lists; the list of terminals, then the state of one; timers of descriptors, then the queue of all timers | no |
 //!
 //! Watchers nest: who is woken may wake its own watchers, as an epoll set in another does; sets cannot be nested in a circle.
 //!

@@ -4,6 +4,7 @@
 
 use super::Jobs;
 use super::pair::{Pair, TerminalFile};
+use crate::capabilities::Capabilities;
 use crate::fs::inode::{DirEntry, DirSink, Inode, InodeRef, OpsRef};
 use crate::fs::pseudo::{DirectoryOps, made_up_attr};
 use crate::fs::types::{Attr, AttrChange, Credentials, DeviceId, FileKind, InodeId, Mode, Name, OFlags, Timestamp, Uid};
@@ -167,7 +168,7 @@ impl<P: Platform> Inode<P> for Slave<P> {
     }
 
     fn open_as(self: Arc<Self>, _flags: OFlags, who: &Credentials) -> Result<OpsRef<P>> {
-        Ok(self.pair.open_slave(who.privileged)?)
+        Ok(self.pair.open_slave(who.can(Capabilities::SYS_ADMIN))?)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::signal::Cpu;
 use crate::task::Task;
 use alloc::sync::Arc;
 use linux_raw_sys::general as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::dentry::Dentry;
@@ -54,7 +55,7 @@ fn new_mode<P: Cpu>(who: &Credentials, place: &Dentry<P>, mode: Mode) -> Result<
     }
     let mut mode = types::Mode::from_bits_truncate(mode.0);
     let gid = place.inode().attr()?.gid;
-    if !who.privileged && who.gid != gid && !who.groups.contains(&gid) {
+    if !who.can(Capabilities::FSETID) && who.gid != gid && !who.groups.contains(&gid) {
         mode = mode.difference(types::Mode::SETGID);
     }
     Ok(AttrChange { mode: Some(mode), ..AttrChange::default() })
@@ -249,9 +250,10 @@ pub(crate) fn faccessat2<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, mod
     }
     let mut who = task.credentials();
     if flags.0 & raw::AT_EACCESS == 0 {
-        let ids = task.process().with(|state| state.ids);
+        let (ids, permitted) = task.process().with(|state| (state.ids, state.capabilities.permitted));
         let ([uid, ..], [gid, ..]) = (ids.users, ids.groups);
-        (who.uid, who.gid, who.privileged) = (Uid(uid), Gid(gid), uid == 0);
+        (who.uid, who.gid) = (Uid(uid), Gid(gid));
+        who.capabilities = if uid == 0 { permitted } else { Capabilities::empty() };
     }
     let name = path::<P>(name)?;
     with_dir(task, dir, &name, |at| {

@@ -7,6 +7,7 @@ use crate::signal::Cpu;
 use crate::task::Task;
 use alloc::sync::Arc;
 use linux_raw_sys::general as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::dentry::Dentry;
@@ -78,7 +79,7 @@ pub(crate) fn fcntl<P: Cpu>(task: &mut Task<P>, fd: Fd, cmd: Int, arg: Word) -> 
         raw::F_SETPIPE_SZ => {
             let pipe = Pipe::of(&file).ok_or(errno!(BADF, "no pipe"))?;
             let limit = task.sandbox().shared().settings().pipe_bytes.count();
-            let most = if task.credentials().privileged { usize::MAX } else { limit };
+            let most = if task.credentials().can(Capabilities::SYS_RESOURCE) { usize::MAX } else { limit };
             let size = pipe.set_capacity(usize::try_from(bits).unwrap_or(usize::MAX), most)?;
             u32::try_from(size).map_err(|_| errno!(INVAL))
         }

@@ -8,7 +8,7 @@ use super::{put, take};
 use crate::args::{Count, Flags, Pid, Ptr};
 use crate::signal::Cpu;
 use crate::table::Restart;
-use crate::task::{Task, Word};
+use crate::task::{Condition, Task, Word};
 use alloc::sync::Arc;
 use core::time::Duration;
 use linux_raw_sys::general as raw;
@@ -333,20 +333,25 @@ fn wake_op<P: Cpu>(
 }
 
 pub(crate) fn get_robust_list<P: Cpu>(task: &mut Task<P>, pid: Pid, head: Ptr, len: Ptr) -> Result<()> {
-    let shared = match u32::try_from(pid.0) {
-        Ok(0) => Arc::clone(task.shared()),
+    let list = match u32::try_from(pid.0) {
+        Ok(0) => task.shared().robust_list(),
         Ok(tid) => {
             let process = task.sandbox().process_of(tid).ok_or(errno!(SRCH))?;
-            let shared = process.task(tid).ok_or(errno!(SRCH, "it has ended"))?;
             if !task.may_reach(&process) {
                 return Err(errno!(PERM, "another user's process"));
             }
-            shared
+            // Init has no tasks, and so no list.
+            let ended = process.task_count() == 0 && process.condition() == Condition::Zombie;
+            let shared = process.task(tid);
+            if shared.is_none() && (ended || process.pid() != tid) {
+                return Err(errno!(SRCH, "it has ended"));
+            }
+            shared.map(|shared| shared.robust_list()).unwrap_or_default()
         }
         Err(_) => return Err(errno!(SRCH)),
     };
     put::<P, 8>(len.0, &24u64)?;
-    put::<P, 8>(head.0, &shared.robust_list().get())
+    put::<P, 8>(head.0, &list.get())
 }
 
 #[cfg(test)]

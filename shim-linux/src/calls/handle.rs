@@ -11,6 +11,7 @@ use crate::task::Task;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use linux_raw_sys::general as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::dentry::Dentry;
@@ -109,7 +110,7 @@ pub(crate) fn open_by_handle_at<P: Cpu>(task: &mut Task<P>, mount: DirFd, handle
     if bytes == 0 || bytes > BYTES_MAX {
         return Err(errno!(INVAL, "no length of a handle"));
     }
-    if !task.credentials().privileged {
+    if !task.credentials().can(Capabilities::DAC_READ_SEARCH) {
         return Err(errno!(PERM, "only root may"));
     }
     if bytes != BYTES || kind != TYPE || !can_find(&anchor) {

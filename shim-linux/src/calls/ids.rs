@@ -8,6 +8,7 @@ use crate::task::{Ids, Task};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use linux_raw_sys::system as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::types::Gid;
@@ -98,32 +99,69 @@ fn choose(from: &mut [u32; 3], wanted: [u32; 3], allowed: Allowed, is_root: bool
     Ok(())
 }
 
-/// Users or groups.
-type Kind = fn(&mut Ids) -> &mut [u32; 3];
+/// Which ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Users,
+    Groups,
+}
 
-fn set<P: Cpu>(task: &Task<P>, kind: Kind, wanted: [u32; 3], allowed: Allowed) -> Result<()> {
+impl Kind {
+    fn of(self, ids: &mut Ids) -> &mut [u32; 3] {
+        match self {
+            Self::Users => &mut ids.users,
+            Self::Groups => &mut ids.groups,
+        }
+    }
+
+    /// What lets a process take any.
+    fn capability(self) -> Capabilities {
+        match self {
+            Self::Users => Capabilities::SETUID,
+            Self::Groups => Capabilities::SETGID,
+        }
+    }
+}
+
+/// Changes the caller's ids, and what goes with them; `change` learns whether it may take any. Linux: `commit_creds`.
+fn change<P: Cpu>(task: &Task<P>, kind: Kind, change: impl FnOnce(&mut [u32; 3], bool) -> Result<()>) -> Result<()> {
     task.process().with(|state| {
-        let [_, user, _] = state.ids.users;
-        choose(kind(&mut state.ids), wanted, allowed, user == 0)
+        let before = state.ids;
+        let may = state.capabilities.effective.contains(kind.capability());
+        change(kind.of(&mut state.ids), may)?;
+        state.capabilities.users_changed(before.users, state.ids.users);
+        let effective = |ids: Ids| {
+            let ([_, user, _], [_, group, _]) = (ids.users, ids.groups);
+            (user, group)
+        };
+        if effective(before) != effective(state.ids) {
+            // Others may not look into it any more.
+            (state.dumpable, state.parent_death) = (false, 0);
+        }
+        Ok(())
     })
 }
 
-/// setuid(2): root changes all three, others the effective one.
+fn set<P: Cpu>(task: &Task<P>, kind: Kind, wanted: [u32; 3], allowed: Allowed) -> Result<()> {
+    change(task, kind, |ids, may| choose(ids, wanted, allowed, may))
+}
+
+/// setuid(2): who may take any changes all three, others the effective one.
 fn set_one<P: Cpu>(task: &Task<P>, kind: Kind, id: Id) -> Result<()> {
     if id.0 == KEEP {
         return Err(errno!(INVAL, "no id"));
     }
-    let wanted = if task.credentials().privileged { [id.0; 3] } else { [KEEP, id.0, KEEP] };
-    set(task, kind, wanted, EFFECTIVE)
+    change(task, kind, |ids, may| {
+        let wanted = if may { [id.0; 3] } else { [KEEP, id.0, KEEP] };
+        choose(ids, wanted, EFFECTIVE, may)
+    })
 }
 
 /// setreuid(2): the saved one becomes the effective one if the real one is set, or the effective one to another than the real.
 fn set_two<P: Cpu>(task: &Task<P>, kind: Kind, real: Id, effective: Id) -> Result<()> {
-    task.process().with(|state| {
-        let [_, user, _] = state.ids.users;
-        let ids = kind(&mut state.ids);
+    change(task, kind, |ids, may| {
         let [old_real, ..] = *ids;
-        choose(ids, [real.0, effective.0, KEEP], REAL_AND_EFFECTIVE, user == 0)?;
+        choose(ids, [real.0, effective.0, KEEP], REAL_AND_EFFECTIVE, may)?;
         let [_, now, saved] = ids;
         if real.0 != KEEP || (effective.0 != KEEP && effective.0 != old_real) {
             *saved = *now;
@@ -133,27 +171,27 @@ fn set_two<P: Cpu>(task: &Task<P>, kind: Kind, real: Id, effective: Id) -> Resul
 }
 
 pub(crate) fn setuid<P: Cpu>(task: &mut Task<P>, id: Id) -> Result<()> {
-    set_one(task, |ids| &mut ids.users, id)
+    set_one(task, Kind::Users, id)
 }
 
 pub(crate) fn setgid<P: Cpu>(task: &mut Task<P>, id: Id) -> Result<()> {
-    set_one(task, |ids| &mut ids.groups, id)
+    set_one(task, Kind::Groups, id)
 }
 
 pub(crate) fn setreuid<P: Cpu>(task: &mut Task<P>, real: Id, effective: Id) -> Result<()> {
-    set_two(task, |ids| &mut ids.users, real, effective)
+    set_two(task, Kind::Users, real, effective)
 }
 
 pub(crate) fn setregid<P: Cpu>(task: &mut Task<P>, real: Id, effective: Id) -> Result<()> {
-    set_two(task, |ids| &mut ids.groups, real, effective)
+    set_two(task, Kind::Groups, real, effective)
 }
 
 pub(crate) fn setresuid<P: Cpu>(task: &mut Task<P>, real: Id, effective: Id, saved: Id) -> Result<()> {
-    set(task, |ids| &mut ids.users, [real.0, effective.0, saved.0], ANY)
+    set(task, Kind::Users, [real.0, effective.0, saved.0], ANY)
 }
 
 pub(crate) fn setresgid<P: Cpu>(task: &mut Task<P>, real: Id, effective: Id, saved: Id) -> Result<()> {
-    set(task, |ids| &mut ids.groups, [real.0, effective.0, saved.0], ANY)
+    set(task, Kind::Groups, [real.0, effective.0, saved.0], ANY)
 }
 
 /// The ids for files are the effective ones; what they were is the result, whether or not they could be changed.
@@ -186,7 +224,7 @@ pub(crate) fn getgroups<P: Cpu>(task: &mut Task<P>, size: Int, list: Ptr) -> Res
 }
 
 pub(crate) fn setgroups<P: Cpu>(task: &mut Task<P>, size: Int, list: Ptr) -> Result<()> {
-    if !task.credentials().privileged {
+    if !task.credentials().can(Capabilities::SETGID) {
         return Err(errno!(PERM, "only root may"));
     }
     let count = usize::try_from(size.0).ok().filter(|count| *count <= GROUPS_MAX).ok_or(errno!(INVAL, "too many groups"))?;
@@ -249,7 +287,7 @@ const NAME_MAX: usize = FIELD - 1;
 
 /// Gives the machine a name, as `which` says.
 fn set_name<P: Cpu>(task: &Task<P>, which: Named, name: Ptr, len: Int) -> Result<()> {
-    if !task.credentials().privileged {
+    if !task.credentials().can(Capabilities::SYS_ADMIN) {
         return Err(errno!(PERM, "only root names the machine"));
     }
     let len = usize::try_from(len.0).ok().filter(|len| *len <= NAME_MAX).ok_or(errno!(INVAL, "no such length"))?;

@@ -5,6 +5,7 @@ use crate::args::{Pid, Ptr, Sig};
 use crate::signal::{Cpu, Info, Origin, Signal};
 use crate::task::{Process, Task};
 use alloc::sync::Arc;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::{Errno, Result};
 
@@ -45,7 +46,8 @@ pub(super) fn check<P: Cpu>(task: &Task<P>, process: &Arc<Process<P>>, signal: O
     let (own, session) = task.process().with(|state| (state.ids.users, state.session));
     let (target, of_target) = process.with(|state| (state.ids.users, state.session));
     let ([real, effective, _], [to, _, saved]) = (own, target);
-    let is_kin = effective == 0 || [real, effective].iter().any(|id| *id == to || *id == saved);
+    let may = task.credentials().can(Capabilities::KILL);
+    let is_kin = may || [real, effective].iter().any(|id| *id == to || *id == saved);
     if is_kin || (signal == Some(Signal::CONT) && session == of_target) {
         return Ok(());
     }
@@ -62,7 +64,7 @@ fn send<P: Cpu>(task: &Task<P>, process: &Arc<Process<P>>, sig: Sig) -> Result<(
 }
 
 /// Sends to all that `matches`: an error only if it could be sent to none.
-fn send_to_all<P: Cpu>(task: &Task<P>, sig: Sig, matches: impl Fn(&Process<P>) -> bool) -> Result<()> {
+pub(super) fn send_to_all<P: Cpu>(task: &Task<P>, sig: Sig, matches: impl Fn(&Process<P>) -> bool) -> Result<()> {
     let mut outcome = Err(errno!(SRCH));
     for process in task.sandbox().select(matches)? {
         let sent = send(task, &process, sig);

@@ -7,6 +7,7 @@ use crate::task::{Limit, Process, Task};
 use alloc::sync::Arc;
 use linux_raw_sys::general as raw;
 use linux_raw_sys::system;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::mm::GuestAddr;
@@ -41,7 +42,7 @@ fn check(resource: Count, old: Limit, new: Limit, is_root: bool) -> Result<()> {
 }
 
 fn set<P: Cpu>(task: &Task<P>, process: &Arc<Process<P>>, resource: Count, new: Limit) -> Result<Limit> {
-    let is_root = task.credentials().privileged;
+    let is_root = task.credentials().can(Capabilities::SYS_RESOURCE);
     let old = process.with(|state| {
         let slot = usize::try_from(resource.0).ok().and_then(|which| state.limits.get_mut(which));
         let slot = slot.ok_or(errno!(INVAL, "no such resource"))?;
@@ -54,12 +55,13 @@ fn set<P: Cpu>(task: &Task<P>, process: &Arc<Process<P>>, resource: Count, new: 
     if resource.0 == raw::RLIMIT_FSIZE {
         process.set_file_limit(new.soft);
     }
-    if resource.0 == raw::RLIMIT_STACK {
+    if matches!(resource.0, raw::RLIMIT_STACK | raw::RLIMIT_AS | raw::RLIMIT_DATA) {
+        let limits = process.with(|state| state.map_limits());
         if let Some(mm) = process.running().get().and_then(|exec| exec.mm.upgrade()) {
-            mm.set_stack_limit(new.soft);
+            mm.set_limits(limits);
         }
         if Arc::ptr_eq(process, task.process()) {
-            task.mm().set_stack_limit(new.soft);
+            task.mm().set_limits(limits);
         }
     }
     Ok(old)
@@ -84,7 +86,7 @@ fn other<P: Cpu>(task: &Task<P>, pid: Pid) -> Result<Arc<Process<P>>> {
     let (own, theirs) = (ids(task.process()), ids(&process));
     let ([user, ..], [group, ..]) = (own.users, own.groups);
     let same = theirs.users == [user; 3] && theirs.groups == [group; 3];
-    if same || task.credentials().privileged || Arc::ptr_eq(&process, task.process()) {
+    if same || task.credentials().can(Capabilities::SYS_RESOURCE) || Arc::ptr_eq(&process, task.process()) {
         Ok(process)
     } else {
         Err(errno!(PERM, "another user's process"))

@@ -4,6 +4,7 @@ use crate::args::{Flags, Len, Ptr, Word};
 use crate::signal::Cpu;
 use crate::task::Task;
 use linux_raw_sys::general as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::mm::{GuestAddr, Lock, PAGE_SIZE, PageRange, round_up};
@@ -11,7 +12,7 @@ use litebox_core::mm::{GuestAddr, Lock, PAGE_SIZE, PageRange, round_up};
 /// The limit of locked memory; `None` if it does not bind the task.
 fn limit<P: Cpu>(task: &Task<P>) -> Option<u64> {
     let limit = task.process().with(|state| state.limit(raw::RLIMIT_MEMLOCK)).map(|limit| limit.soft);
-    limit.filter(|limit| *limit != u64::MAX && !task.credentials().privileged)
+    limit.filter(|limit| *limit != u64::MAX && !task.credentials().can(Capabilities::IPC_LOCK))
 }
 
 /// Whether the task may lock anything. Linux: `can_do_mlock`.

@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 use linux_raw_sys::net;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::fd_table::{Fd as Number, FdFlags};
@@ -98,7 +99,11 @@ fn credentials<P: Cpu>(task: &Task<P>, data: &[u8], own: Identity) -> Result<Ide
     let said = Identity { pid: next(), uid: next(), gid: next() };
     let has = task.process().with(|state| state.ids);
     let honest = said.pid == own.pid && has.users.contains(&said.uid) && has.groups.contains(&said.gid);
-    if honest || task.credentials().privileged { Ok(said) } else { Err(errno!(PERM, "only root may say to be another")) }
+    if honest || task.credentials().can(Capabilities::SYS_ADMIN) {
+        Ok(said)
+    } else {
+        Err(errno!(PERM, "only root may say to be another"))
+    }
 }
 
 const SEND_KNOWN: u32 =

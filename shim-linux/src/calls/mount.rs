@@ -12,6 +12,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use linux_raw_sys::general as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::dentry::Dentry;
@@ -58,7 +59,7 @@ pub(crate) fn mount<P: Cpu>(task: &mut Task<P>, source: Ptr, target: Path, kind:
     let options = text::<P>(data)?.unwrap_or_default();
     let target = path::<P>(target)?;
     let point = place(task, &target, Resolve::FOLLOW)?;
-    if !task.credentials().privileged {
+    if !task.credentials().can(Capabilities::SYS_ADMIN) {
         return Err(errno!(PERM, "only root may mount"));
     }
     let mut flags = u32::try_from(flags.0 & 0xffff_ffff).unwrap_or_default();
@@ -164,7 +165,7 @@ pub(crate) fn umount2<P: Cpu>(task: &mut Task<P>, target: Path, flags: Flags) ->
     }
     let how = if has(raw::UMOUNT_NOFOLLOW) { Resolve::empty() } else { Resolve::FOLLOW };
     let root = place(task, &path::<P>(target)?, how)?;
-    if !task.credentials().privileged {
+    if !task.credentials().can(Capabilities::SYS_ADMIN) {
         return Err(errno!(PERM, "only root may unmount"));
     }
     if !is_root(&root) {
@@ -185,7 +186,7 @@ pub(crate) fn umount2<P: Cpu>(task: &mut Task<P>, target: Path, flags: Flags) ->
 }
 
 pub(crate) fn pivot_root<P: Cpu>(task: &mut Task<P>, new: Path, put: Path) -> Result<()> {
-    if !task.credentials().privileged {
+    if !task.credentials().can(Capabilities::SYS_ADMIN) {
         return Err(errno!(PERM, "only root may"));
     }
     let (new, put) = (path::<P>(new)?, path::<P>(put)?);

@@ -6,6 +6,7 @@ use crate::signal::Cpu;
 use crate::task::Task;
 use alloc::sync::Arc;
 use linux_raw_sys::general as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::{Error, Result};
 use litebox_core::fs::dentry::Dentry;
@@ -83,7 +84,7 @@ pub(crate) fn chroot<P: Cpu>(task: &mut Task<P>, name: Path) -> Result<()> {
         let place = at.resolve(&name, Resolve::FOLLOW | Resolve::DIRECTORY)?;
         at.may(&place, types::Access::EXEC).map(|()| place)
     })?;
-    if !task.credentials().privileged {
+    if !task.credentials().can(Capabilities::SYS_CHROOT) {
         return Err(errno!(PERM, "only root may"));
     }
     task.change_fs(|fs| fs.root = place);
@@ -161,7 +162,7 @@ pub(crate) fn mknodat<P: Cpu>(task: &mut Task<P>, dir: DirFd, name: Path, mode: 
         _ => return Err(errno!(INVAL, "no kind of file")),
     };
     let name = path::<P>(name)?;
-    if matches!(what, Special::CharDevice(_) | Special::BlockDevice(_)) && !task.credentials().privileged {
+    if matches!(what, Special::CharDevice(_) | Special::BlockDevice(_)) && !task.credentials().can(Capabilities::MKNOD) {
         return Err(errno!(PERM, "only root may make devices"));
     }
     let mode = types::Mode::from_bits_truncate(mode.0);

@@ -49,7 +49,7 @@ const LOG_BYTES: u64 = 1 << 17;
 
 /// A sandbox has a log of its own, which stays empty: nobody sees the host's.
 pub(crate) fn syslog<P: Cpu>(task: &mut Task<P>, action: Int, buf: Ptr, len: Int) -> Result<u64> {
-    if !task.credentials().privileged {
+    if !task.credentials().can(litebox_core::capabilities::Capabilities::SYSLOG) {
         return Err(errno!(PERM, "only root reads the log"));
     }
     let no_room = || buf.0 == GuestAddr::default() || len.0 < 0;

@@ -7,6 +7,7 @@ use crate::signal::Cpu;
 use crate::task::Task;
 use alloc::sync::Arc;
 use linux_raw_sys::general as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::fd_table::{Fd as Number, FdFlags};
@@ -34,7 +35,11 @@ pub(crate) fn pipe2<P: Cpu>(task: &mut Task<P>, fds: Ptr, flags: Flags) -> Resul
     let credentials = task.credentials();
     let owner = NewNode { mode: Mode::RUSR | Mode::WUSR, uid: credentials.uid, gid: credentials.gid };
     let id = task.sandbox().shared().new_inode();
-    let most = if credentials.privileged { usize::MAX } else { task.sandbox().shared().settings().pipe_bytes.count() };
+    let most = if credentials.can(Capabilities::SYS_RESOURCE) {
+        usize::MAX
+    } else {
+        task.sandbox().shared().settings().pipe_bytes.count()
+    };
     let (reader, writer) = Pipe::pair(task.sandbox().quota(), id, owner, flags, most)?;
     install_two(task, [reader, writer], descriptor_flags(flags), fds)
 }

@@ -2,16 +2,16 @@
 
 use super::{put, seccomp, take};
 use crate::args::{Int, Ptr, Word};
+use crate::capabilities::numbered;
 use crate::signal::{Cpu, Signal};
-use crate::task::{Process, ProcessState, Task};
+use crate::task::{ProcessState, Task};
+use alloc::sync::Arc;
 use linux_raw_sys::general as raw;
 use linux_raw_sys::prctl as op;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::mm::{GuestAddr, UserBytes, user};
-
-/// Nanoseconds by which timers may be late, unless a program says.
-const TIMER_SLACK: u64 = 50_000;
 
 /// A switch's new value.
 fn switch(value: u64) -> Result<bool> {
@@ -50,19 +50,18 @@ pub(crate) fn prctl<P: Cpu>(task: &mut Task<P>, option: Int, arg2: Word, arg3: W
         op::PR_GET_CHILD_SUBREAPER => put::<P, 4>(at, &u32::from(task.process().with(|state| state.subreaper))).map(|()| 0),
         op::PR_SET_KEEPCAPS => {
             let keep = switch(value)?;
-            Ok(set(task, |state| state.tuning.keep_capabilities = keep))
+            task.process().with(|state| state.capabilities.keep(keep)).map(|()| 0)
         }
-        op::PR_GET_KEEPCAPS => Ok(u32::from(task.process().with(|state| state.tuning.keep_capabilities))),
+        op::PR_GET_KEEPCAPS => Ok(u32::from(task.process().with(|state| state.capabilities.keeps()))),
         op::PR_SET_THP_DISABLE if rest_is_zero => Ok(set(task, |state| state.tuning.no_huge_pages = value != 0)),
         op::PR_GET_THP_DISABLE if value == 0 && rest_is_zero => {
             Ok(u32::from(task.process().with(|state| state.tuning.no_huge_pages)))
         }
-        op::PR_SET_TIMERSLACK => Ok(set(task, |state| state.tuning.timer_slack = (value != 0).then_some(value))),
+        op::PR_SET_TIMERSLACK => Ok(set(task, |state| state.tuning.timer_slack.set(value))),
         op::PR_GET_TIMERSLACK => {
-            let slack = task.process().with(|state| state.tuning.timer_slack).unwrap_or(TIMER_SLACK);
+            let slack = task.process().with(|state| state.tuning.timer_slack).get();
             Ok(u32::try_from(slack).unwrap_or(u32::MAX))
         }
-        // A sandbox has no program that would give privileges, whatever is asked for.
         op::PR_SET_NO_NEW_PRIVS if value == 1 && rest_is_zero => Ok(set(task, |state| state.tuning.no_new_privs = true)),
         op::PR_GET_NO_NEW_PRIVS if value == 0 && rest_is_zero => {
             Ok(u32::from(task.process().with(|state| state.tuning.no_new_privs)))
@@ -70,20 +69,17 @@ pub(crate) fn prctl<P: Cpu>(task: &mut Task<P>, option: Int, arg2: Word, arg3: W
         op::PR_GET_SECCOMP => Ok(task.shared().seccomp().number()),
         op::PR_SET_SECCOMP if value == 1 => seccomp::set_strict(task).map(|()| 0),
         op::PR_SET_SECCOMP if value == 2 => seccomp::set_filter(task, 0, GuestAddr::new(arg3.0)),
-        op::PR_GET_SECUREBITS => Ok(0),
-        op::PR_CAPBSET_READ if value <= u64::from(raw::CAP_LAST_CAP) => Ok(1),
-        op::PR_CAPBSET_DROP if value <= u64::from(raw::CAP_LAST_CAP) => {
-            if task.credentials().privileged {
-                Ok(0)
-            } else {
-                Err(errno!(PERM, "only root may"))
-            }
+        op::PR_GET_SECUREBITS => Ok(task.process().with(|state| state.capabilities.secure.bits())),
+        op::PR_SET_SECUREBITS => task.process().with(|state| state.capabilities.set_secure(value)).map(|()| 0),
+        op::PR_CAPBSET_READ => {
+            let capability = numbered(value)?;
+            Ok(u32::from(task.process().with(|state| state.capabilities.bounding.contains(capability))))
         }
-        op::PR_CAP_AMBIENT => match u32::try_from(value) {
-            Ok(op::PR_CAP_AMBIENT_IS_SET | op::PR_CAP_AMBIENT_LOWER | op::PR_CAP_AMBIENT_CLEAR_ALL) => Ok(0),
-            Ok(op::PR_CAP_AMBIENT_RAISE) => Err(errno!(PERM, "no ambient capabilities")),
-            _ => Err(errno!(INVAL, "unknown operation")),
-        },
+        op::PR_CAPBSET_DROP => task.process().with(|state| state.capabilities.bound(numbered(value))).map(|()| 0),
+        op::PR_CAP_AMBIENT => ambient(task, value, [arg3.0, arg4.0, arg5.0]),
+        op::PR_GET_TIMING => Ok(op::PR_TIMING_STATISTICAL),
+        op::PR_SET_TIMING if value == u64::from(op::PR_TIMING_STATISTICAL) => Ok(0),
+        op::PR_SET_TSC if value == u64::from(op::PR_TSC_ENABLE) => Ok(0),
         op::PR_GET_TSC => put::<P, 4>(at, &op::PR_TSC_ENABLE).map(|()| 0),
         op::PR_MCE_KILL_GET if value == 0 && rest_is_zero => Ok(op::PR_MCE_KILL_DEFAULT),
         op::PR_GET_TID_ADDRESS => put::<P, 8>(at, &task.clear_tid.get()).map(|()| 0),
@@ -110,12 +106,22 @@ fn read_name<P: Cpu>(addr: GuestAddr) -> Result<[u8; 16]> {
     Ok(name)
 }
 
-/// All capabilities that there are.
-pub(crate) const ALL: u64 = (1 << (raw::CAP_LAST_CAP + 1)) - 1;
-
-/// What a process may: all or nothing.
-pub(crate) fn capabilities<P: Cpu>(process: &Process<P>) -> u64 {
-    if process.credentials().privileged { ALL } else { 0 }
+/// `PR_CAP_AMBIENT`.
+fn ambient<P: Cpu>(task: &Task<P>, operation: u64, [number, rest @ ..]: [u64; 3]) -> Result<u32> {
+    let operation = u32::try_from(operation).map_err(|_| errno!(INVAL, "unknown operation"))?;
+    if rest != [0; 2] || (operation == op::PR_CAP_AMBIENT_CLEAR_ALL && number != 0) {
+        return Err(errno!(INVAL, "more arguments than it has"));
+    }
+    if operation == op::PR_CAP_AMBIENT_CLEAR_ALL {
+        return Ok(set(task, |state| state.capabilities.ambient = Capabilities::empty()));
+    }
+    let capability = numbered(number)?;
+    match operation {
+        op::PR_CAP_AMBIENT_IS_SET => Ok(u32::from(task.process().with(|state| state.capabilities.ambient.contains(capability)))),
+        op::PR_CAP_AMBIENT_RAISE => task.process().with(|state| state.capabilities.raise(capability)).map(|()| 0),
+        op::PR_CAP_AMBIENT_LOWER => Ok(set(task, |state| state.capabilities.ambient.remove(capability))),
+        _ => Err(errno!(INVAL, "unknown operation")),
+    }
 }
 
 /// How many words of 32 bits each set has in the version at `header`; an unknown one is replaced by the newest.
@@ -142,18 +148,16 @@ pub(crate) fn capget<P: Cpu>(task: &mut Task<P>, header: Ptr, data: Ptr) -> Resu
         return Ok(());
     }
     let pid = i32::from_le_bytes(pid.to_le_bytes());
-    let set = match u32::try_from(pid).map_err(|_| errno!(INVAL, "no process"))? {
-        0 => capabilities(task.process()),
-        pid => {
-            let process = task.sandbox().process_of(pid).ok_or(errno!(SRCH))?;
-            capabilities(&process)
-        }
+    let process = match u32::try_from(pid).map_err(|_| errno!(INVAL, "no process"))? {
+        0 => Arc::clone(task.process()),
+        pid => task.sandbox().process_of(pid).ok_or(errno!(SRCH))?,
     };
-    let half = |shift: u32| u32::try_from(set.wrapping_shr(shift) & u64::from(u32::MAX)).unwrap_or_default();
+    let sets = process.with(|state| state.capabilities);
+    let half =
+        |set: Capabilities, shift: u32| u32::try_from(set.bits().wrapping_shr(shift) & u64::from(u32::MAX)).unwrap_or_default();
     let mut at = data.0;
-    for word in 0..words {
-        let bits = half(word.saturating_mul(32));
-        put::<P, 12>(at, &[bits, bits, 0u32])?;
+    for shift in (0..words).map(|word| word.saturating_mul(32)) {
+        put::<P, 12>(at, &[sets.effective, sets.permitted, sets.inheritable].map(|set| half(set, shift)))?;
         at = at.plus(12)?;
     }
     Ok(())
@@ -173,10 +177,7 @@ pub(crate) fn capset<P: Cpu>(task: &mut Task<P>, header: Ptr, data: Ptr) -> Resu
         }
         at = at.plus(12)?;
     }
-    let [effective, permitted, inheritable] = sets;
-    let has = capabilities(task.process());
-    if permitted & !has != 0 || effective & !permitted != 0 || inheritable & !has != 0 {
-        return Err(errno!(PERM, "more than the process has"));
-    }
-    Ok(())
+    // Bits that no capability has are not asked about.
+    let [effective, permitted, inheritable] = sets.map(Capabilities::from_bits_truncate);
+    task.process().with(|state| state.capabilities.set(effective, permitted, inheritable))
 }

@@ -7,6 +7,7 @@ use crate::args::{Len, Pid, Ptr, Word};
 use crate::signal::{Cpu, Signal};
 use crate::task::{Request, Task};
 use linux_raw_sys::general as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::fd_table::Fd;
@@ -189,7 +190,7 @@ fn namespaces<P: Cpu>(task: &Task<P>, flags: u64) -> Result<()> {
     if flags & (NAMESPACES | u64::from(raw::CLONE_NEWTIME)) & !mounts != 0 {
         return Err(errno!(PERM, "a sandbox has one set of namespaces, but for mounts"));
     }
-    if flags & mounts != 0 && !task.credentials().privileged {
+    if flags & mounts != 0 && !task.credentials().can(Capabilities::SYS_ADMIN) {
         return Err(errno!(PERM, "only root may have mounts of its own"));
     }
     Ok(())

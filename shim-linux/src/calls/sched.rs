@@ -10,6 +10,7 @@ use crate::signal::Cpu;
 use crate::task::{Process, Task, TaskShared};
 use alloc::sync::Arc;
 use linux_raw_sys::general as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::mm::{GuestAddr, user};
@@ -40,7 +41,7 @@ fn process<P: Cpu>(task: &Task<P>, pid: Pid) -> Result<Arc<Process<P>>> {
 fn changeable<P: Cpu>(task: &Task<P>, pid: Pid) -> Result<Arc<Process<P>>> {
     let process = process(task, pid)?;
     let who = task.credentials();
-    if who.privileged || Arc::ptr_eq(&process, task.process()) || process.credentials().uid == who.uid {
+    if who.can(Capabilities::SYS_NICE) || Arc::ptr_eq(&process, task.process()) || process.credentials().uid == who.uid {
         Ok(process)
     } else {
         Err(errno!(PERM, "another user's process"))
@@ -201,9 +202,12 @@ pub(crate) fn sched_setattr<P: Cpu>(task: &mut Task<P>, pid: Pid, attr: Ptr, fla
 /// Sets a nice value, cut to what there is; only root makes a process less nice.
 fn renice<P: Cpu>(task: &Task<P>, process: &Process<P>, nice: i32) -> Result<()> {
     let nice = i8::try_from(nice.clamp(-20, 19)).unwrap_or_default();
-    let is_root = task.credentials().privileged;
+    let is_root = task.credentials().can(Capabilities::SYS_NICE);
     process.with(|state| {
-        if nice < state.tuning.nice && !is_root {
+        // From 1 for 19 to 40 for -20.
+        let limit = state.limit(raw::RLIMIT_NICE).map_or(0, |limit| limit.soft);
+        let is_within = u64::try_from(20i16.saturating_sub(i16::from(nice))).is_ok_and(|level| level <= limit);
+        if nice < state.tuning.nice && !is_root && !is_within {
             return Err(errno!(ACCESS, "only root makes a process less nice"));
         }
         state.tuning.nice = nice;
@@ -242,7 +246,7 @@ pub(crate) fn getpriority<P: Cpu>(task: &mut Task<P>, which: Int, who: Int) -> R
 pub(crate) fn setpriority<P: Cpu>(task: &mut Task<P>, which: Int, who: Int, nice: Int) -> Result<()> {
     let who_asks = task.credentials();
     for process in named(task, which, who)? {
-        if !who_asks.privileged && process.credentials().uid != who_asks.uid {
+        if !who_asks.can(Capabilities::SYS_NICE) && process.credentials().uid != who_asks.uid {
             return Err(errno!(PERM, "another user's process"));
         }
         renice(task, &process, nice.0)?;
@@ -259,7 +263,7 @@ pub(crate) fn ioprio_get<P: Cpu>(task: &mut Task<P>, which: Int, who: Int) -> Re
 pub(crate) fn ioprio_set<P: Cpu>(task: &mut Task<P>, which: Int, who: Int, priority: Int) -> Result<()> {
     let which = which.0.checked_sub(1).filter(|which| *which >= 0).ok_or(errno!(INVAL, "of whom?"))?;
     let priority = u32::try_from(priority.0).map_err(|_| errno!(INVAL, "no priority"))?;
-    let is_root = task.credentials().privileged;
+    let is_root = task.credentials().can(Capabilities::SYS_NICE);
     match (priority >> 13, priority & 0x1fff) {
         (0, 0) | (2, 0..=7) | (3, _) => {}
         (1, 0..=7) if is_root => {}

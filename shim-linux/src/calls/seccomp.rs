@@ -5,6 +5,7 @@ use crate::args::{Count, Flags, Ptr};
 use crate::seccomp::{Filter, Instruction, MOST, Mode, Program, action};
 use crate::signal::Cpu;
 use crate::task::Task;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::mm::{GuestAddr, user};
@@ -68,7 +69,7 @@ pub(super) fn set_filter<P: Cpu>(task: &Task<P>, flags: u32, args: GuestAddr) ->
     if len == 0 || len > MOST {
         return Err(errno!(INVAL, "a filter of no length, or too long"));
     }
-    if !task.process().with(|state| state.tuning.no_new_privs) && !task.credentials().privileged {
+    if !task.process().with(|state| state.tuning.no_new_privs) && !task.credentials().can(Capabilities::SYS_ADMIN) {
         return Err(errno!(ACCESS, "new privileges are possible"));
     }
     let bytes = len.saturating_mul(INSTRUCTION_BYTES);

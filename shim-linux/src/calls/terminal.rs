@@ -9,6 +9,7 @@ use crate::task::{Take, Task};
 use alloc::format;
 use alloc::sync::Arc;
 use linux_raw_sys::{general, ioctl};
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::{Errno, Error, Result};
 use litebox_core::fs::dentry::Dentry;
@@ -182,7 +183,7 @@ fn jobs<P: Cpu>(task: &Task<P>, file: &File<P>, own: &TerminalFile<P>, request: 
     let is_master = own.side() == Side::Master;
     match request {
         ioctl::TIOCSCTTY => {
-            let privileged = task.credentials().privileged;
+            let privileged = task.credentials().can(Capabilities::SYS_ADMIN);
             let may_read = privileged || file.flags().contains(OFlags::READ);
             let take = if privileged && at.get() == 1 { Take::Steal } else { Take::Free };
             process.take_terminal(pair, may_read, take)
@@ -242,7 +243,7 @@ fn own_terminal<P: Cpu>(task: &Task<P>, file: &File<P>, own: &TerminalFile<P>, r
             Ok(())
         }
         ioctl::TIOCSTI => {
-            let privileged = task.credentials().privileged;
+            let privileged = task.credentials().can(Capabilities::SYS_ADMIN);
             if !privileged {
                 return Err(errno!(IO, "only a privileged program types for others"));
             }
@@ -259,7 +260,7 @@ fn own_terminal<P: Cpu>(task: &Task<P>, file: &File<P>, own: &TerminalFile<P>, r
         },
         ioctl::TIOCGDEV => put::<P, 4>(at, &device_number(device(pair))),
         ioctl::TIOCGPTPEER => Err(errno!(IO, "no master")),
-        ioctl::TIOCVHANGUP if !task.credentials().privileged => Err(errno!(PERM)),
+        ioctl::TIOCVHANGUP if !task.credentials().can(Capabilities::SYS_ADMIN) => Err(errno!(PERM)),
         ioctl::TIOCVHANGUP => {
             pair.hang_up();
             Ok(())
@@ -342,7 +343,7 @@ pub(super) fn ioctl<P: Cpu>(task: &Task<P>, file: &File<P>, request: u32, at: Gu
 
 /// vhangup(2): hangs up the caller's own terminal.
 pub(crate) fn vhangup<P: Cpu>(task: &mut Task<P>) -> Result<()> {
-    if !task.credentials().privileged {
+    if !task.credentials().can(Capabilities::SYS_ADMIN) {
         return Err(errno!(PERM));
     }
     if let Some(pair) = task.process().terminal() {

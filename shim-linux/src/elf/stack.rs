@@ -221,11 +221,13 @@ impl Aux {
     #[rustfmt::skip]
     fn pairs(&self, path_at: u64, platform_at: u64, random_at: u64) -> [(u32, u64); 23] {
         let [uid, euid, gid, egid] = self.ids.map(u64::from);
+        // Whoever wrote the environment is another than whose rights the program has.
+        let secure = u64::from(uid != euid || gid != egid);
         [
             (at::AT_SYSINFO_EHDR, self.vdso), (at::AT_MINSIGSTKSZ, self.min_signal_stack), (at::AT_HWCAP, self.hwcap),
             (at::AT_PAGESZ, 4096), (at::AT_CLKTCK, 100), (at::AT_PHDR, self.headers_at), (at::AT_PHENT, 56),
             (at::AT_PHNUM, self.header_count), (at::AT_BASE, self.base), (at::AT_FLAGS, 0), (at::AT_ENTRY, self.entry),
-            (at::AT_UID, uid), (at::AT_EUID, euid), (at::AT_GID, gid), (at::AT_EGID, egid), (at::AT_SECURE, 0),
+            (at::AT_UID, uid), (at::AT_EUID, euid), (at::AT_GID, gid), (at::AT_EGID, egid), (at::AT_SECURE, secure),
             (at::AT_RANDOM, random_at), (at::AT_HWCAP2, self.hwcap2), (at::AT_EXECFN, path_at),
             (at::AT_PLATFORM, platform_at),
             (at::AT_RSEQ_FEATURE_SIZE, FEATURE_BYTES.into()), (at::AT_RSEQ_ALIGN, AREA_ALIGN.into()), (at::AT_NULL, 0),

@@ -19,6 +19,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use linux_raw_sys::general as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::{Errno, Result};
 use litebox_core::fs::file::File;
@@ -26,7 +27,7 @@ use litebox_core::fs::io::IoDst;
 use litebox_core::fs::map::{FileSource, MapAccess};
 use litebox_core::fs::mount::MountFlags;
 use litebox_core::fs::path::{At, FsContext, Resolve};
-use litebox_core::fs::types::{Access, Credentials, FileKind, OFlags};
+use litebox_core::fs::types::{Access, Credentials, FileKind, Mode, OFlags};
 use litebox_core::fs::uses::Runs;
 use litebox_core::limit::Limit;
 use litebox_core::mm::{AddressSpace, MapSource};
@@ -36,6 +37,17 @@ use litebox_core::quota::Quota;
 /// Bytes of a task's name, its NUL included: `TASK_COMM_LEN`.
 const NAME_BYTES: usize = 16;
 
+/// Whether a program may have more than its caller. See execve(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gains {
+    /// It may.
+    All,
+    /// Only if the caller could take other users by itself: somebody who may do less than the superuser traces it.
+    Own,
+    /// It may not: `PR_SET_NO_NEW_PRIVS`, or a sandbox's first program.
+    None,
+}
+
 /// Who starts a program, and with what.
 #[derive(Clone, Debug)]
 pub struct Request<'a, P: Platform> {
@@ -43,8 +55,10 @@ pub struct Request<'a, P: Platform> {
     pub fs: FsContext<P>,
     /// For permissions.
     pub credentials: Credentials,
-    /// For the auxiliary vector.
+    /// For the auxiliary vector; a file may give others.
     pub ids: Ids,
+    /// Whether a file gives nothing that its caller has not.
+    pub gains: Gains,
     /// Limits of its stack.
     pub limits: StackLimits,
     /// How many areas its memory may have.
@@ -57,6 +71,38 @@ pub struct Request<'a, P: Platform> {
     pub env: &'a [&'a [u8]],
 }
 
+impl Gains {
+    fn of<P: Cpu>(task: &Task<P>) -> Self {
+        if task.process().with(|state| state.tuning.no_new_privs) {
+            return Self::None;
+        }
+        let tracer = task.sandbox().process_of(task.sandbox().tracer_of(task.tid()));
+        if tracer.is_some_and(|tracer| !tracer.credentials().can(Capabilities::SYS_PTRACE)) { Self::Own } else { Self::All }
+    }
+}
+
+/// Users and groups of a program that runs from `file`. Linux: `bprm_fill_uid`, `cap_bprm_creds_from_file`.
+fn ids_of<P: Platform>(request: &Request<'_, P>, file: &File<P>) -> Result<Ids> {
+    let mut ids = request.ids;
+    let ([real_user, user, saved_user], [real_group, group, saved_group]) = (&mut ids.users, &mut ids.groups);
+    if request.gains != Gains::None && !file.place().mount().flags().contains(MountFlags::NOSUID) {
+        let attr = file.place().inode().attr()?;
+        if attr.mode.contains(Mode::SETUID) {
+            *user = attr.uid.0;
+        }
+        // Without the group's right to run it, the bit once meant something else.
+        if attr.mode.contains(Mode::SETGID | Mode::XGRP) {
+            *group = attr.gid.0;
+        }
+    }
+    let may = request.gains == Gains::All || (request.gains == Gains::Own && request.credentials.can(Capabilities::SETUID));
+    if !may {
+        (*user, *group) = (*real_user, *real_group);
+    }
+    (*saved_user, *saved_group) = (*user, *group);
+    Ok(ids)
+}
+
 impl<'a, P: Cpu> Request<'a, P> {
     /// What `task` starts.
     pub fn of(task: &Task<P>, args: &'a [&'a [u8]], env: &'a [&'a [u8]]) -> Self {
@@ -66,6 +112,7 @@ impl<'a, P: Cpu> Request<'a, P> {
             fs: task.fs(),
             credentials: task.credentials(),
             ids,
+            gains: Gains::of(task),
             limits: StackLimits { stack: limit.map_or(u64::MAX, |limit| limit.soft) },
             areas: Arc::clone(&task.sandbox().shared().settings().areas),
             quota: Arc::clone(task.sandbox().quota()),
@@ -95,7 +142,11 @@ pub struct Prepared<P: Platform> {
     pub name: [u8; NAME_BYTES],
     /// Whether it was named by a script.
     pub is_script: bool,
-    /// Whether its files may be read by whoever runs it; if not, others may not look into it (`PR_SET_DUMPABLE`).
+    /// As whom it runs.
+    pub ids: Ids,
+    /// What it may have that its caller had not.
+    pub gains: Gains,
+    /// Whether its files may be read by whoever runs it, as which user it is; if not, others may not look into it (`PR_SET_DUMPABLE`).
     pub dumpable: bool,
 }
 
@@ -235,7 +286,9 @@ fn load<P: Cpu>(
 
     let mm = Arc::new(AddressSpace::new(&request.quota)?);
     mm.limit_areas(&request.areas);
-    let ([uid, euid, _], [gid, egid, _]) = (request.ids.users, request.ids.groups);
+    let ids = ids_of(request, file)?;
+    let ([uid, euid, _], [gid, egid, _]) = (ids.users, ids.groups);
+    readable &= ids.are_plain();
     let start = Start { path: name, args: &args, env: request.env, ids: [uid, euid, gid, egid], limits: request.limits };
     let started = program::load(&mm, &Part { plan: &plan, pages }, interpreter.as_ref(), &start)?;
     let exec = Exec {
@@ -247,7 +300,17 @@ fn load<P: Cpu>(
         auxv: Arc::from(started.auxv),
     };
     let (name, is_script) = (task_name(name), !front.is_empty());
-    Ok(Prepared { mm, regs: started.regs, exec, runs: program.runs, name, is_script, dumpable: readable })
+    Ok(Prepared {
+        mm,
+        regs: started.regs,
+        exec,
+        runs: program.runs,
+        name,
+        is_script,
+        ids,
+        gains: request.gains,
+        dumpable: readable,
+    })
 }
 
 /// The pages of a program's file.

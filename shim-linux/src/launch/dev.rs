@@ -9,6 +9,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::devices::{Device, HostStream};
@@ -130,7 +131,7 @@ impl<P: Cpu> Inode<P> for Tty<P> {
         let process = self.sandbox.upgrade().and_then(|sandbox| sandbox.process(who.asker.process));
         let process = process.ok_or(errno!(NXIO, "no process"))?;
         if let Some(pair) = process.terminal() {
-            return Ok(pair.open_slave(who.privileged)?);
+            return Ok(pair.open_slave(who.can(Capabilities::SYS_ADMIN))?);
         }
         // A terminal of the host is that of the first session.
         let is_first = process.with(|state| state.session) == FIRST;

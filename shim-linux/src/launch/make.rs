@@ -4,6 +4,7 @@ use super::Builder;
 use crate::signal::Cpu;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::{Errno, Result};
 use litebox_core::fs::host::HostFile;
@@ -51,7 +52,7 @@ impl<P: Cpu> Builder<P> {
         let process = self.first.as_ref().ok_or(errno!(INVAL, "the first mount is at the root"))?;
         let mut fs = FsContext::new(process.fs().namespace);
         fs.umask = Mode::empty();
-        let launcher = Credentials { privileged: true, ..Credentials::default() };
+        let launcher = Credentials { capabilities: Capabilities::all(), ..Credentials::default() };
         act(fs.at_cwd(&launcher))
     }
 

@@ -7,8 +7,9 @@
 mod dev;
 mod make;
 
+use crate::capabilities::CapabilitySets;
 use crate::elf::StackLimits;
-use crate::exec::{self, Request};
+use crate::exec::{self, Gains, Request};
 use crate::machine::Machine;
 use crate::proc;
 use crate::regs::Regs;
@@ -21,6 +22,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use dev::Terminal;
 use linux_raw_sys::general as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::{Errno, Result};
 use litebox_core::fs::dentry::Dentry;
@@ -231,7 +233,7 @@ impl<P: Cpu> Builder<P> {
     pub fn run(&self, program: &[u8], cwd: &[u8], args: &[&[u8]], env: &[&[u8]]) -> Result<(Task<P>, Regs)> {
         let process = self.first.as_ref().ok_or(errno!(INVAL, "nothing is mounted at the root"))?;
         let ids = self.ids;
-        process.with(|state| state.ids = ids);
+        process.with(|state| (state.ids, state.capabilities) = (ids, CapabilitySets::of(&ids)));
         let limit = process.with(|state| state.limit(raw::RLIMIT_STACK));
         let credentials = process.credentials();
         let mut fs = FsContext::new(Arc::clone(&process.fs().namespace));
@@ -243,6 +245,7 @@ impl<P: Cpu> Builder<P> {
             fs,
             credentials,
             ids,
+            gains: Gains::None,
             limits: StackLimits { stack: limit.map_or(u64::MAX, |limit| limit.soft) },
             areas: Arc::clone(&self.sandbox.shared().settings().areas),
             quota: Arc::clone(self.sandbox.quota()),
@@ -327,7 +330,7 @@ impl<P: Cpu> Builder<P> {
         let namespace = process.fs().namespace;
         // Seen from what was mounted last at the root.
         let fs = FsContext::new(Arc::clone(&namespace));
-        let launcher = Credentials { privileged: true, ..Credentials::default() };
+        let launcher = Credentials { capabilities: Capabilities::all(), ..Credentials::default() };
         let paths = fs.at_cwd(&launcher);
         let point = match paths.resolve(at, Resolve::FOLLOW) {
             Err(missing) if missing.is(Errno::NOENT) => {

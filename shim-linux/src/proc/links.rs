@@ -11,6 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use linux_raw_sys::general as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::dentry::Dentry;
@@ -48,7 +49,7 @@ pub(super) fn may_look<P: Cpu>(who: &Who<P>, asker: Asker) -> Result<()> {
     let asks = who.sandbox()?.process(asker.process).ok_or(errno!(ACCESS, "nobody asks"))?.credentials();
     let (ids, dumpable) = who.process()?.with(|state| (state.ids, state.dumpable));
     let same = ids.users.iter().all(|uid| Uid(*uid) == asks.uid);
-    if asks.privileged || (same && dumpable) { Ok(()) } else { Err(errno!(ACCESS, "another user's process")) }
+    if asks.can(Capabilities::SYS_PTRACE) || (same && dumpable) { Ok(()) } else { Err(errno!(ACCESS, "another user's process")) }
 }
 
 fn to<P: Cpu>(fs: &FsContext<P>, place: &Arc<Dentry<P>>) -> Result<LinkTarget<P>> {

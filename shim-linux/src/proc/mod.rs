@@ -24,6 +24,7 @@ mod system;
 mod sysvipc;
 mod text;
 
+pub(crate) use process::of_directory;
 pub(crate) use text::Text;
 
 pub(crate) use fixed::FILE_SYSTEMS;

@@ -3,9 +3,11 @@
 use super::text::line;
 use super::{Who, links, maps, mem, mounts, net, ns, smaps, status};
 use crate::signal::Cpu;
+use crate::task::Process;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::any::Any;
 use core::fmt;
 use core::marker::PhantomData;
 use litebox_core::errno;
@@ -162,6 +164,18 @@ impl<P: Cpu> ProcNames<P> for Table<P> {
         let number = Self::number(&self.who, from.saturating_add(1));
         Some((from, name.as_bytes().to_vec(), number, what.kind()))
     }
+
+    fn about(&self) -> Option<&dyn Any> {
+        Some(&self.who)
+    }
+}
+
+/// The process that `inode` is the directory of; `None` if it is another file, or that of a task.
+///
+/// # Errors
+/// `SRCH`: it has ended, and its parent was told.
+pub(crate) fn of_directory<P: Cpu>(inode: &InodeRef<P>) -> Option<Result<Arc<Process<P>>>> {
+    proc::about(inode, |who: &Who<P>| who.tid.is_none().then(|| who.process())).flatten()
 }
 
 /// The directory of a process's tasks.

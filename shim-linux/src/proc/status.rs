@@ -7,13 +7,14 @@ use super::Who;
 use super::maps::{Sizes, sizes};
 use super::system::ticks;
 use super::text::{Text, line};
-use crate::calls::{prctl, terminal};
+use crate::calls::terminal;
 use crate::processors::{List, Mask};
 use crate::signal::{Activity, Cpu, Handler, SigSet, Signal};
 use crate::task::{Condition, Process};
 use crate::usage::Usage;
 use alloc::vec::Vec;
 use linux_raw_sys::general as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::fd_table::Fd;
@@ -58,8 +59,7 @@ pub(super) fn set_oom_score_adj<P: Cpu>(who: &Who<P>, bytes: &[u8]) -> Result<()
     let adjust = text.and_then(|text| text.parse::<i16>().ok()).filter(|adjust| (-1000..=1000).contains(adjust));
     let adjust = adjust.ok_or(errno!(INVAL, "no number from -1000 to 1000"))?;
     who.process()?.with(|state| {
-        let [_, effective, _] = state.ids.users;
-        if adjust < 0 && effective != 0 {
+        if adjust < 0 && !state.capabilities.effective.contains(Capabilities::SYS_RESOURCE) {
             return Err(errno!(ACCESS, "only the superuser may go below 0"));
         }
         state.tuning.oom_score_adj = adjust;
@@ -101,18 +101,16 @@ pub(super) fn set_core_filter<P: Cpu>(who: &Who<P>, bytes: &[u8]) -> Result<()> 
     Ok(())
 }
 
-/// Nanoseconds by which timers may be late, unless a process says.
-const SLACK: u64 = 50_000;
-
-/// `timerslack_ns`: by how much timers may be late.
+/// `timerslack_ns`: nanoseconds by which its timers may be late.
 pub(super) fn timer_slack<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
-    line(format_args!("{}\n", who.process()?.with(|state| state.tuning.timer_slack).unwrap_or(SLACK)))
+    let slack = who.process()?.with(|state| state.tuning.timer_slack).get();
+    line(format_args!("{slack}\n"))
 }
 
 /// Sets it; 0 is as usual.
 pub(super) fn set_timer_slack<P: Cpu>(who: &Who<P>, bytes: &[u8]) -> Result<()> {
     let slack = written(bytes, u64::MAX)?;
-    who.process()?.with(|state| state.tuning.timer_slack = Some(slack).filter(|slack| *slack > 0));
+    who.process()?.with(|state| state.tuning.timer_slack.set(slack));
     Ok(())
 }
 
@@ -283,9 +281,15 @@ pub(super) fn status<P: Cpu>(who: &Who<P>) -> Result<Vec<u8>> {
         ("SigCgt", signals.caught),
     ];
     sets.iter().try_for_each(|(name, set)| text.put(format_args!("{name}:\t{:016x}\n", set.bits())))?;
-    let may = prctl::capabilities(&process);
-    let sets = [("CapInh", 0), ("CapPrm", may), ("CapEff", may), ("CapBnd", prctl::ALL), ("CapAmb", 0)];
-    sets.iter().try_for_each(|(name, set)| text.put(format_args!("{name}:\t{set:016x}\n")))?;
+    let may = process.with(|state| state.capabilities);
+    let sets = [
+        ("CapInh", may.inheritable),
+        ("CapPrm", may.permitted),
+        ("CapEff", may.effective),
+        ("CapBnd", may.bounding),
+        ("CapAmb", may.ambient),
+    ];
+    sets.iter().try_for_each(|(name, set)| text.put(format_args!("{name}:\t{:016x}\n", set.bits())))?;
     let no_new_privs = u32::from(process.with(|state| state.tuning.no_new_privs));
     let mode = who.task()?.map(|task| task.seccomp()).unwrap_or_default();
     let (number, count) = (mode.number(), mode.count());

@@ -39,10 +39,19 @@ impl<P: Cpu> Task<P> {
         self.stack = AltStack::default();
         self.saved_mask = None;
         self.shared.set_name(prepared.name);
-        process.with(|state| (state.dumpable, state.barriers) = (prepared.dumpable, 0));
+        process.with(|state| {
+            (state.dumpable, state.barriers) = (prepared.dumpable, 0);
+            let is_set_id = !prepared.ids.are_plain();
+            if is_set_id {
+                state.parent_death = 0;
+            }
+            state.ids = prepared.ids;
+            state.capabilities.exec(&prepared.ids, is_set_id, prepared.gains);
+        });
         process.running().set(prepared.exec, prepared.runs);
         self.note_memory();
         self.mm = prepared.mm;
+        self.mm.set_limits(process.with(|state| state.map_limits()));
         if let Some(node) = self.sandbox().tree.lock().nodes.get_mut(&process.pid()) {
             (node.has_execed, node.exit_signal) = (true, Signal::CHLD.number());
         }

@@ -190,6 +190,7 @@ impl<P: Cpu> Process<P> {
             self.with(|state| state.name = task.name());
             return self.end(end);
         }
+        self.has_ended().wake_all();
         self.task_left();
         None
     }

@@ -3,7 +3,7 @@
 //! Owns: what Linux's calls say of a task beyond core's objects. Not here: carriers, which are the platform's; it makes them for
 //! [`Spawn`]s and wakes them by [`Cpu::kick`](crate::signal::Cpu::kick).
 //! Invariants: a [`Task`] is used by its own carrier only; what others reach is in its [`TaskShared`] or its [`Process`], under
-//! locks. Locks, outermost first: `Sandbox::owners`; `Sandbox::tree`; `Process::tasks`; a process's state, actions, `files`, `fs`;
+//! locks. Locks, outermost first: `Sandbox::owners`; a process's `timers`; `Sandbox::tree`; `Process::tasks`; a process's state, actions, `files`, `fs`;
 //! its `group`; a task's `tracing`, `seccomp` and `pending`; its `carried`, under which it is kicked; what a process has `spent`. Nothing is held while a task sleeps.
 //! Sources: Linux kernel/fork.c, kernel/exit.c, kernel/signal.c.
 

@@ -5,6 +5,7 @@
 
 use super::process::{Condition, Process};
 use super::sandbox::Sandbox;
+use super::thread::TaskShared;
 use crate::signal::Cpu;
 use alloc::sync::Arc;
 use core::any::Any;
@@ -18,38 +19,59 @@ use litebox_core::fs::types::{OFlags, Ready};
 use litebox_core::sync::WaitQueue;
 
 /// What such a descriptor is open on.
-pub(crate) struct PidFd<P: Cpu>(Arc<Process<P>>);
+pub(crate) struct PidFd<P: Cpu> {
+    process: Arc<Process<P>>,
+    /// The thread that it is of; none is the process.
+    thread: Option<Arc<TaskShared<P>>>,
+}
 
 impl<P: Cpu> fmt::Debug for PidFd<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PidFd").field(&self.0).finish()
+        f.debug_struct("PidFd").field("process", &self.process).field("thread", &self.thread).finish()
     }
 }
 
 impl<P: Cpu> PidFd<P> {
-    /// An open file of `process`, with `status` flags.
-    pub(crate) fn open(process: Arc<Process<P>>, status: OFlags) -> Arc<File<P>> {
+    /// An open file of `process`, or of that thread of it, with `status` flags.
+    pub(crate) fn open(process: Arc<Process<P>>, thread: Option<Arc<TaskShared<P>>>, status: OFlags) -> Arc<File<P>> {
         let id = process.sandbox().shared().new_inode();
-        anonymous(Arc::new(Self(process)), id, "pidfd", status | OFlags::READ | OFlags::WRITE)
+        anonymous(Arc::new(Self { process, thread }), id, "pidfd", status | OFlags::READ | OFlags::WRITE)
     }
 
-    /// The process that `file` is of.
+    /// What `file` is of.
     ///
     /// # Errors
     /// `BADF`: it is another kind of file.
-    pub(crate) fn of(file: &File<P>) -> Result<Arc<Process<P>>> {
+    pub(crate) fn of(file: &File<P>) -> Result<Arc<Self>> {
         let ops = Arc::clone(file.ops()).into_any().and_then(|any| any.downcast::<Self>().ok());
-        ops.map(|ops| Arc::clone(&ops.0)).ok_or(errno!(BADF, "no descriptor of a process"))
+        ops.ok_or(errno!(BADF, "no descriptor of a process"))
+    }
+
+    /// The process, or the thread's.
+    pub(crate) fn process(&self) -> &Arc<Process<P>> {
+        &self.process
+    }
+
+    /// The thread, if it is of one.
+    pub(crate) fn thread(&self) -> Option<&Arc<TaskShared<P>>> {
+        self.thread.as_ref()
     }
 }
 
 impl<P: Cpu> FileOps<P> for PidFd<P> {
-    /// Readable once the process has ended.
+    /// Readable once the process, or the thread, has ended.
     fn poll(&self, watcher: Option<&Arc<WaitQueue<P>>>) -> Ready {
         if let Some(watcher) = watcher {
-            self.0.has_ended().watch(watcher);
+            self.process.has_ended().watch(watcher);
         }
-        match (self.0.condition(), self.0.sandbox().knows(&self.0)) {
+        if let Some(thread) = &self.thread {
+            // A first thread that has ended is there as long as its process is.
+            let is_first = thread.tid() == self.process.pid();
+            if !is_first && self.process.task(thread.tid()).is_none() {
+                return Ready::IN | Ready::HUP;
+            }
+        }
+        match (self.process.condition(), self.process.sandbox().knows(&self.process)) {
             (Condition::Zombie, true) => Ready::IN,
             (Condition::Zombie, false) => Ready::IN | Ready::HUP,
             (Condition::Alive | Condition::Stopped, _) => Ready::empty(),

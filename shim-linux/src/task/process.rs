@@ -4,6 +4,7 @@ use super::jobs::Terminal;
 use super::sandbox::Sandbox;
 use super::thread::{End, TaskShared};
 use super::usage::Spent;
+use crate::capabilities::CapabilitySets;
 use crate::exec::Running;
 use crate::signal::{Actions, Cpu, Info, Origin, Pending, SigSet, Signal};
 use crate::timer::Timers;
@@ -20,6 +21,7 @@ use litebox_core::fs::fd_table::FdTable;
 use litebox_core::fs::path::FsContext;
 use litebox_core::fs::poll::PollSource;
 use litebox_core::fs::types::{Asker, Credentials, Gid, Uid};
+use litebox_core::mm::MapLimits;
 use litebox_core::quota::Charge;
 use litebox_core::sync::{Mutex, WaitQueue};
 use litebox_core::tty::pair::Pair;
@@ -40,6 +42,15 @@ pub struct Ids {
     pub users: [u32; 3],
     /// Real, effective, saved group.
     pub groups: [u32; 3],
+}
+
+impl Ids {
+    /// Whether the real user and group are the effective ones.
+    #[must_use]
+    pub fn are_plain(&self) -> bool {
+        let ([user, effective_user, _], [group, effective_group, _]) = (self.users, self.groups);
+        user == effective_user && group == effective_group
+    }
 }
 
 /// One resource's soft and hard limit; `u64::MAX` is none.
@@ -64,6 +75,8 @@ pub struct ProcessState {
     pub session: u32,
     /// Supplementary groups.
     pub supplementary: Arc<[Gid]>,
+    /// What it may beyond others.
+    pub capabilities: CapabilitySets,
     /// Whether others may look into it. See prctl(2), `PR_SET_DUMPABLE`.
     pub dumpable: bool,
     /// The signal that its parent's end sends, or 0. See prctl(2), `PR_SET_PDEATHSIG`.
@@ -102,6 +115,7 @@ impl ProcessState {
             group: pid,
             session: pid,
             supplementary: Arc::default(),
+            capabilities: CapabilitySets::of(&ids),
             dumpable: true,
             parent_death: 0,
             subreaper: false,
@@ -117,9 +131,16 @@ impl ProcessState {
         usize::try_from(which).ok().and_then(|which| self.limits.get(which)).copied()
     }
 
+    /// How much may be mapped.
+    pub(crate) fn map_limits(&self) -> MapLimits {
+        let soft = |which| self.limit(which).map_or(u64::MAX, |limit| limit.soft);
+        MapLimits { stack: soft(raw::RLIMIT_STACK), all: soft(raw::RLIMIT_AS), data: soft(raw::RLIMIT_DATA) }
+    }
+
     /// What a child begins with. See fork(2).
     pub(super) fn fork(&self) -> Self {
-        Self { parent_death: 0, subreaper: false, ..self.clone() }
+        let tuning = Tuning { timer_slack: self.tuning.timer_slack.fork(), ..self.tuning };
+        Self { parent_death: 0, subreaper: false, tuning, ..self.clone() }
     }
 }
 
@@ -376,10 +397,11 @@ impl<P: Cpu> Process<P> {
 
     /// Who it is for permission checks.
     pub fn credentials(&self) -> Credentials {
-        let (ids, groups) = self.with(|state| (state.ids, Arc::clone(&state.supplementary)));
+        let look = |state: &mut ProcessState| (state.ids, Arc::clone(&state.supplementary), state.capabilities.effective);
+        let (ids, groups, capabilities) = self.with(look);
         let ([_, uid, _], [_, gid, _]) = (ids.users, ids.groups);
         let asker = Asker { process: self.pid, task: self.pid };
-        Credentials { uid: Uid(uid), gid: Gid(gid), groups, privileged: uid == 0, asker }
+        Credentials { uid: Uid(uid), gid: Gid(gid), groups, capabilities, asker }
     }
 
     /// Looks at its state, or changes it, under the lock. `look` must not touch guest memory.

@@ -19,6 +19,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use linux_raw_sys::general as raw;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::{Errno, Error, Result};
 use litebox_core::fs::fd_table::Fd;
@@ -327,11 +328,13 @@ impl<P: Cpu> Task<P> {
 
     /// Whether its user may have another task. See getrlimit(2), `RLIMIT_NPROC`.
     fn check_user(&self, tree: &Tree<P>) -> Result<()> {
-        let (ids, limit) = self.process.with(|state| (state.ids, state.limit(raw::RLIMIT_NPROC)));
-        let ([user, effective, _], limit) = (ids.users, limit.map_or(u64::MAX, |limit| limit.soft));
+        let (ids, limit, may) =
+            self.process.with(|state| (state.ids, state.limit(raw::RLIMIT_NPROC), state.capabilities.effective));
+        let ([user, ..], limit) = (ids.users, limit.map_or(u64::MAX, |limit| limit.soft));
+        let exempt = user == 0 || may.intersects(Capabilities::SYS_RESOURCE | Capabilities::SYS_ADMIN);
         // Zombies count as well; most of the time there are few of all.
         let all = tree.threads.len().saturating_add(tree.nodes.len());
-        if effective == 0 || u64::try_from(all).is_ok_and(|all| all < limit) {
+        if exempt || u64::try_from(all).is_ok_and(|all| all < limit) {
             return Ok(());
         }
         let of_user = |node: &Node<P>| node.process.with(|state| state.ids.users.first() == Some(&user));

@@ -1,5 +1,6 @@
 //! Reads of host files that are in the host's cache, in part: they give what the host's own reads give, without asking it.
 
+use litebox_core::capabilities::Capabilities;
 use litebox_core::error::Result;
 use litebox_core::fs::host::{HostDir, HostEntry, HostFile, HostLeaf, HostNode};
 use litebox_core::fs::hostdir::{self, HostAccess};
@@ -98,7 +99,7 @@ fn what_the_host_has_at_hand_is_read_without_it() {
     let root = hostdir::root(DEVICE, Arc::new(Dir(Arc::clone(&asked))), HostAccess::ReadOnly).expect("a root");
     let mount = NewMount { root, flags: MountFlags::empty(), kind: "host", source: "/".into() };
     let fs = FsContext::<Hosted>::new(MountNamespace::new(mount, &litebox_core::quota::Quota::new(1 << 20)).unwrap());
-    let user = Credentials { privileged: true, ..Credentials::default() };
+    let user = Credentials { capabilities: Capabilities::all(), ..Credentials::default() };
     let file = fs.at_cwd(&user).open(b"/file", OFlags::READ, Mode::empty()).expect("opened");
     // Offset, length, and how often the host is asked: a read of a page that it lacks goes on past that page.
     let cases = [

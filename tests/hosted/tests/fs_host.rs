@@ -1,5 +1,6 @@
 //! Host directories, streams and mapped files, over a host made up in the test.
 
+use litebox_core::capabilities::Capabilities;
 use litebox_core::error::{Errno, Result};
 use litebox_core::fs::devices::HostStream;
 use litebox_core::fs::host::{HostDir, HostEntry, HostFile, HostLeaf, HostNode};
@@ -107,7 +108,7 @@ fn context() -> FsContext<Hosted> {
 #[test]
 fn host_files_are_read_through_links_and_never_written() {
     let fs = context();
-    let user = Credentials { privileged: true, ..Credentials::default() };
+    let user = Credentials { capabilities: Capabilities::all(), ..Credentials::default() };
     let at = fs.at_cwd(&user);
     let file = at.open(b"/sub/../link", OFlags::READ, Mode::empty()).expect("opened");
     let mut text = [0; 64];
@@ -124,7 +125,7 @@ fn host_files_are_read_through_links_and_never_written() {
 #[test]
 fn host_directories_list_in_pieces() {
     let fs = context();
-    let user = Credentials { privileged: true, ..Credentials::default() };
+    let user = Credentials { capabilities: Capabilities::all(), ..Credentials::default() };
     let dir = fs.at_cwd(&user).open(b"/", OFlags::READ | OFlags::DIRECTORY, Mode::empty()).expect("opened");
     let mut seen: Vec<Vec<u8>> = Vec::new();
     for _ in 0..10 {
@@ -143,7 +144,7 @@ fn host_directories_list_in_pieces() {
 #[test]
 fn a_mapped_host_file_shows_its_bytes_then_zeros() {
     let fs = context();
-    let user = Credentials { privileged: true, ..Credentials::default() };
+    let user = Credentials { capabilities: Capabilities::all(), ..Credentials::default() };
     let file = fs.at_cwd(&user).open(b"/text", OFlags::READ, Mode::empty()).expect("opened");
     let source = FileSource::new(&file, b"/text".to_vec(), MapAccess::Private).expect("mappable");
     assert_eq!((source.size(), source.name().inode), (11, 11));

@@ -1,5 +1,6 @@
 //! The tree of mounts: binding, moving, expiring, another root, a namespace of its own.
 
+use litebox_core::capabilities::Capabilities;
 use litebox_core::error::{Errno, Result};
 use litebox_core::fs::dentry::Dentry;
 use litebox_core::fs::inode::InodeRef;
@@ -22,7 +23,7 @@ fn memory(quota: &Arc<Quota>, minor: u32) -> NewMount<Hosted> {
 fn context() -> (Arc<Quota>, FsContext<Hosted>, Credentials) {
     let quota = Quota::new(1 << 20);
     let fs = FsContext::new(MountNamespace::new(memory(&quota, 1), &quota).unwrap());
-    (quota, fs, Credentials { privileged: true, ..Credentials::default() })
+    (quota, fs, Credentials { capabilities: Capabilities::all(), ..Credentials::default() })
 }
 
 fn place(at: At<'_, Hosted>, path: &str) -> Arc<Dentry<Hosted>> {
@@ -174,7 +175,7 @@ fn files_can_be_counted() {
         MemoryFs::limited(DeviceId { major: 0, minor: 1 }, &quota, root, Limits { bytes: None, files: Some(3) }).unwrap();
     let mount = NewMount { root, flags: MountFlags::empty(), kind: "tmpfs", source: "none".into() };
     let fs = FsContext::new(MountNamespace::new(mount, &quota).unwrap());
-    let user = Credentials { privileged: true, ..Credentials::default() };
+    let user = Credentials { capabilities: Capabilities::all(), ..Credentials::default() };
     let at = fs.at_cwd(&user);
     dirs(at, &["/a", "/b"]);
     assert_eq!(errno(at.mkdir(b"/c", ALL)), Some(Errno::NOSPC));

@@ -1,5 +1,6 @@
 //! The overlay: what is below stays, what is shown is as if it had been changed. Both layers are in memory here.
 
+use litebox_core::capabilities::Capabilities;
 use litebox_core::error::{Errno, Result};
 use litebox_core::fs::inode::{InodeRef, Special};
 use litebox_core::fs::io::{IoDst, IoSrc};
@@ -35,7 +36,7 @@ fn context(root: InodeRef<Hosted>) -> FsContext<Hosted> {
 
 /// Has /dir/{a,b,sub/deep}, /file, /one and /two (one file), /link.
 fn layers(upper: u64) -> Layers {
-    let user = Credentials { privileged: true, ..Credentials::default() };
+    let user = Credentials { capabilities: Capabilities::all(), ..Credentials::default() };
     let lower = memory(&Quota::new(64 << 20), 1);
     let below = context(Arc::clone(&lower));
     let at = below.at_cwd(&user);

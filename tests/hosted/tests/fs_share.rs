@@ -1,5 +1,6 @@
 //! A directory of this machine that is shared with the sandbox for reading and writing, over std.
 
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::{Errno, Error, Result};
 use litebox_core::fs::file::File;
@@ -195,7 +196,7 @@ impl Shared {
         let root = hostdir::root(DEVICE, Arc::new(StdDir(path.clone())), access).expect("a root");
         let mount = NewMount { root, flags: MountFlags::empty(), kind: "host", source: "/".into() };
         let fs = FsContext::new(MountNamespace::new(mount, &litebox_core::quota::Quota::new(1 << 20)).unwrap());
-        Self { path, fs, user: Credentials { privileged: true, ..Credentials::default() } }
+        Self { path, fs, user: Credentials { capabilities: Capabilities::all(), ..Credentials::default() } }
     }
 
     fn open(&self, path: &str, flags: OFlags) -> Result<Arc<File<Hosted>>> {

@@ -1,5 +1,6 @@
 //! Names, paths, links, renames, mounts and permissions over the memory file system.
 
+use litebox_core::capabilities::Capabilities;
 use litebox_core::error::Errno;
 use litebox_core::fs::file::File;
 use litebox_core::fs::inode::{InodeRef, Special};
@@ -30,7 +31,7 @@ fn context() -> (Arc<Quota>, FsContext<Hosted>) {
 }
 
 fn root() -> Credentials {
-    Credentials { privileged: true, ..Credentials::default() }
+    Credentials { capabilities: Capabilities::all(), ..Credentials::default() }
 }
 
 fn put(at: At<'_, Hosted>, path: &str, text: &[u8]) -> Arc<File<Hosted>> {

@@ -8,6 +8,7 @@ use super::{Entry, Going, Options, Tracing, Watch};
 use crate::signal::{Cpu, Info, Origin, Signal};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::quota::{Charge, Quota};
@@ -146,7 +147,7 @@ impl<P: Cpu> Task<P> {
     /// Whether it may look into `process`, as ptrace(2) says: its own, one of the same user that lets itself be looked into, or any
     /// for root. Linux: `__ptrace_may_access`.
     pub(crate) fn may_reach(&self, process: &Arc<Process<P>>) -> bool {
-        if Arc::ptr_eq(process, &self.process) || self.credentials().privileged {
+        if Arc::ptr_eq(process, &self.process) || self.credentials().can(Capabilities::SYS_PTRACE) {
             return true;
         }
         let own = self.process.with(|state| state.ids);

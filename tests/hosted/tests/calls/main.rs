@@ -7,6 +7,7 @@ mod futex;
 mod guest;
 mod hostile;
 mod ids;
+mod limits;
 mod locks;
 mod names;
 mod notify;

@@ -52,7 +52,7 @@ fn what_is_no_process_has_no_descriptor() {
             (0, 0, errno::EINVAL),
             (u64::MAX, 0, errno::EINVAL),
             (99, 0, errno::ESRCH),
-            (tid, 0, errno::EINVAL),
+            (tid, 0, errno::ENOENT),
             (1, 1, errno::EINVAL),
         ] {
             first.fails(error, nr::__NR_pidfd_open, &[pid, flags]);
@@ -64,9 +64,49 @@ fn what_is_no_process_has_no_descriptor() {
         first.fails(errno::EBADF, nr::__NR_waitid, &[nr::P_PIDFD.into(), pipe, 0, nr::WEXITED.into(), 0]);
         let own = first.ok(nr::__NR_pidfd_open, &[2, 0]);
         first.fails(errno::EINVAL, nr::__NR_pidfd_send_signal, &[own, 65, 0, 0]);
-        first.fails(errno::EINVAL, nr::__NR_pidfd_send_signal, &[own, 0, 0, 1]);
+        first.fails(errno::EINVAL, nr::__NR_pidfd_send_signal, &[own, 0, 0, 3]);
+        first.fails(errno::EINVAL, nr::__NR_pidfd_send_signal, &[own, 0, 0, 8]);
         let info = first.words(&[nr::SIGUSR1.into(), 0]);
         first.fails(errno::EINVAL, nr::__NR_pidfd_send_signal, &[own, nr::SIGUSR2.into(), info, 0]);
+    });
+}
+
+#[test]
+fn a_descriptor_can_be_of_a_thread() {
+    const PIDFD_THREAD: u64 = nr::O_EXCL as u64;
+    run(|first| {
+        let word = first.words(&[0]);
+        let may_end = Flag::default();
+        let end = may_end.clone();
+        let tid = first.thread(word, move |_| end.wait());
+        let fd = first.ok(nr::__NR_pidfd_open, &[tid, PIDFD_THREAD]);
+        assert_eq!(ready(first, fd), 0);
+        first.ok(nr::__NR_pidfd_send_signal, &[fd, 0, 0, 0]);
+        may_end.raise();
+        first.join(word);
+        first.until(|first| ready(first, fd) == nr::POLLIN | nr::POLLHUP);
+        first.fails(errno::ESRCH, nr::__NR_pidfd_send_signal, &[fd, nr::SIGUSR1.into(), 0, 0]);
+    });
+}
+
+#[test]
+fn a_file_is_had_of_another_process() {
+    run(|first| {
+        let fds = first.room(8);
+        first.ok(nr::__NR_pipe2, &[fds, 0]);
+        let (reading, writing) = (u64::from(first.half(fds)), u64::from(first.half(fds + 4)));
+        let pid = first.fork(|child| child.spin());
+        let own = first.ok(nr::__NR_pidfd_open, &[pid, 0]);
+        first.ok(nr::__NR_close, &[writing]);
+        let back = first.ok(nr::__NR_pidfd_getfd, &[own, writing, 0]);
+        assert_eq!(first.ok(nr::__NR_fcntl, &[back, nr::F_GETFD.into(), 0]), u64::from(nr::FD_CLOEXEC));
+        assert_eq!(first.ok(nr::__NR_write, &[back, fds, 1]), 1);
+        first.fails(errno::EBADF, nr::__NR_pidfd_getfd, &[own, 99, 0]);
+        first.fails(errno::EINVAL, nr::__NR_pidfd_getfd, &[own, writing, 1]);
+        first.fails(errno::EBADF, nr::__NR_pidfd_getfd, &[reading, writing, 0]);
+        first.kill(pid, nr::SIGKILL).unwrap();
+        first.wait4(-1, 0).unwrap();
+        first.fails(errno::ESRCH, nr::__NR_pidfd_getfd, &[own, writing, 0]);
     });
 }
 
