@@ -7,6 +7,7 @@ use crate::calls::stat::device;
 use crate::proc::FILE_SYSTEMS;
 use crate::signal::Cpu;
 use crate::task::Task;
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::mm::{GuestAddr, user};
@@ -49,7 +50,7 @@ const LOG_BYTES: u64 = 1 << 17;
 
 /// A sandbox has a log of its own, which stays empty: nobody sees the host's.
 pub(crate) fn syslog<P: Cpu>(task: &mut Task<P>, action: Int, buf: Ptr, len: Int) -> Result<u64> {
-    if !task.credentials().can(litebox_core::capabilities::Capabilities::SYSLOG) {
+    if !task.credentials().can(Capabilities::SYSLOG) {
         return Err(errno!(PERM, "only root reads the log"));
     }
     let no_room = || buf.0 == GuestAddr::default() || len.0 < 0;
