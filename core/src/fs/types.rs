@@ -125,6 +125,12 @@ impl Mode {
         let mode = self.difference(Self::SETUID);
         if mode.contains(Self::XGRP) { mode.difference(Self::SETGID) } else { mode }
     }
+
+    /// The rights to execute in it.
+    #[must_use]
+    pub fn executable(self) -> Self {
+        self.intersection(Self::XUSR.union(Self::XGRP).union(Self::XOTH))
+    }
 }
 
 bitflags! {

@@ -27,8 +27,8 @@ const NAMESPACES: u64 = (raw::CLONE_NEWNS
 const KNOWN: u64 = 0xffff_ffff & !((raw::CSIGNAL & !raw::CLONE_NEWTIME) as u64 | raw::CLONE_DETACHED as u64)
     | raw::CLONE_CLEAR_SIGHAND
     | raw::CLONE_INTO_CGROUP;
-/// Linux: `MAX_PID_NS_LEVEL`.
-const ID_LEVELS: u64 = 32;
+/// Levels of ids. Linux: one for each namespace of them.
+const ID_LEVELS: u64 = 1;
 
 /// `struct clone_args`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]

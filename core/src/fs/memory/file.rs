@@ -7,7 +7,7 @@
 use super::{MemoryNode, now};
 use crate::fs::inode::{End, FileOps, IoCx};
 use crate::fs::io::{BOUNCE, IoDst, IoSrc};
-use crate::fs::types::{OFFSET_MAX, PAGE_SIZE, PAGE_SIZE_U64, Seals};
+use crate::fs::types::{Mode, OFFSET_MAX, PAGE_SIZE, PAGE_SIZE_U64, Seals};
 use crate::platform::{Frame, Platform};
 use crate::quota::{Charge, Quota};
 use crate::sync::Mutex;
@@ -71,6 +71,17 @@ impl<P: Platform> Pages<P> {
 impl<P: Platform> Content<P> {
     pub(super) fn new(quota: &Arc<Quota>) -> Self {
         Self::with_seals(quota, Seals::SEAL)
+    }
+
+    /// Whether the mode may be changed so.
+    ///
+    /// # Errors
+    /// `PERM`: sealed against being made executable or no more so.
+    pub(super) fn check_mode(&self, old: Mode, new: Mode) -> Result<()> {
+        if old.executable() != new.executable() && self.pages.lock().seals.contains(Seals::EXEC) {
+            return Err(errno!(PERM, "the file is sealed"));
+        }
+        Ok(())
     }
 
     /// Empty, with these seals. All but files of `memfd_create(2)` are sealed against seals.
@@ -403,6 +414,10 @@ impl<P: Platform> FileOps<P> for MemoryFile<P> {
 
     fn add_seals(&self, add: Seals) -> Result<()> {
         let content = self.content()?;
+        // What stays executable is not to be written to either. Linux: `memfd_add_seals`.
+        let is_program = add.contains(Seals::EXEC) && !self.node.meta.lock().mode.executable().is_empty();
+        let all = Seals::SHRINK | Seals::GROW | Seals::WRITE | Seals::FUTURE_WRITE;
+        let add = if is_program { add | all } else { add };
         let _writes = content.writes.lock();
         let mut pages = content.pages.lock();
         if pages.seals.contains(Seals::SEAL) {

@@ -381,8 +381,13 @@ impl<P: Platform> Inode<P> for MemoryNode<P> {
     }
 
     fn set_attr(&self, change: &AttrChange) -> Result<()> {
-        if let (Some(size), Body::Regular(content)) = (change.size, &self.body) {
-            content.resize(size)?;
+        if let Body::Regular(content) = &self.body {
+            if let Some(mode) = change.mode {
+                content.check_mode(self.meta.lock().mode, mode)?;
+            }
+            if let Some(size) = change.size {
+                content.resize(size)?;
+            }
         }
         let time = now::<P>();
         let set = |set: SetTime| match set {

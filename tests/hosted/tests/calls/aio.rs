@@ -1,4 +1,4 @@
-//! io_setup(2), io_submit(2), io_getevents(2) and their kin.
+//! `io_setup(2)`, `io_submit(2)`, `io_getevents(2)` and their kin.
 
 use crate::guest::{Guest, NOWHERE, errno};
 use linux_raw_sys::general as nr;
@@ -27,7 +27,7 @@ fn events(guest: &mut Guest, context: u64, least: u64, most: u64) -> Vec<(u64, u
     let word = |guest: &mut Guest, at: u64| u64::from_le_bytes(guest.peek(at, 8).try_into().unwrap());
     (0..count)
         .map(|index| room + 32 * index)
-        .map(|at| (word(guest, at), word(guest, at + 8), word(guest, at + 16).cast_signed()))
+        .map(|at| (word(guest, at), word(guest, at + 8), i64::from_le_bytes(word(guest, at + 16).to_le_bytes())))
         .collect()
 }
 

@@ -164,3 +164,18 @@ fn a_lock_is_waited_for_but_not_in_a_circle() {
     results.sort();
     assert_eq!(results, [Ok(0), Err(errno::EDEADLK)]);
 }
+
+#[test]
+fn what_is_sealed_as_it_is_executed_stays_so() {
+    let mut guest = Guest::new();
+    let name = guest.path("name");
+    let fd = guest.ok(nr::__NR_memfd_create, &[name, u64::from(nr::MFD_ALLOW_SEALING | nr::MFD_NOEXEC_SEAL)]);
+    guest.ok(nr::__NR_fchmod, &[fd, 0o600]);
+    guest.fails(errno::EPERM, nr::__NR_fchmod, &[fd, 0o700]);
+    let fd = guest.ok(nr::__NR_memfd_create, &[name, u64::from(nr::MFD_ALLOW_SEALING | nr::MFD_EXEC)]);
+    guest.ok(nr::__NR_fcntl, &[fd, nr::F_ADD_SEALS.into(), nr::F_SEAL_EXEC.into()]);
+    let all = nr::F_SEAL_EXEC | nr::F_SEAL_WRITE | nr::F_SEAL_FUTURE_WRITE | nr::F_SEAL_GROW | nr::F_SEAL_SHRINK;
+    assert_eq!(guest.ok(nr::__NR_fcntl, &[fd, nr::F_GET_SEALS.into()]), all.into(), "nor is it written to");
+    guest.fails(errno::EPERM, nr::__NR_fchmod, &[fd, 0o666]);
+    guest.ok(nr::__NR_fchmod, &[fd, 0o755]);
+}
