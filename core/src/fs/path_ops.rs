@@ -8,7 +8,7 @@ use super::file::File;
 use super::inode::Special;
 use super::notify::Happened;
 use super::path::{At, Last, Resolve, Steps};
-use super::types::{Access, AttrChange, FileKind, Mode, NewNode, OFlags, PATH_MAX, RenameFlags};
+use super::types::{Access, AttrChange, FileKind, Mode, Name, NewNode, OFlags, PATH_MAX, RenameFlags};
 use super::uses::Uses;
 use crate::capabilities::Capabilities;
 use crate::platform::Platform;
@@ -162,10 +162,8 @@ impl<P: Platform> At<'_, P> {
     pub fn mknod(&self, path: &[u8], what: Special, mode: Mode) -> Result<Arc<Dentry<P>>> {
         let (steps, here, last) = self.parent(path, &Purpose::Make)?;
         let Last::Name { at, slash } = last else { return Err(errno!(EXIST)) };
-        if slash {
-            return Err(errno!(NOENT, "a slash follows the name"));
-        }
         let name = steps.name(&at)?;
+        self.no_slash(&here, name, slash)?;
         self.make_at(&here, &steps, &at, |dir, new| dir.create(name, what, new), mode)
     }
 
@@ -182,10 +180,8 @@ impl<P: Platform> At<'_, P> {
         }
         let (steps, here, last) = self.parent(path, &Purpose::Make)?;
         let Last::Name { at, slash } = last else { return Err(errno!(EXIST)) };
-        if slash {
-            return Err(errno!(NOENT, "a slash follows the name"));
-        }
         let name = steps.name(&at)?;
+        self.no_slash(&here, name, slash)?;
         self.make_at(
             &here,
             &steps,
@@ -206,10 +202,8 @@ impl<P: Platform> At<'_, P> {
     pub fn link(&self, target: &Arc<Dentry<P>>, path: &[u8]) -> Result<()> {
         let (steps, here, last) = self.parent(path, &Purpose::Make)?;
         let Last::Name { at, slash } = last else { return Err(errno!(EXIST)) };
-        if slash {
-            return Err(errno!(NOENT, "a slash follows the name"));
-        }
         let name = steps.name(&at)?;
+        self.no_slash(&here, name, slash)?;
         if here.child(name).is_ok() {
             return Err(errno!(EXIST));
         }
@@ -298,9 +292,9 @@ impl<P: Platform> At<'_, P> {
         if !Arc::ptr_eq(old_dir.mount(), new_dir.mount()) {
             return Err(errno!(XDEV));
         }
-        let (Last::Name { at: old_at, slash: old_slash }, Last::Name { at: new_at, slash: new_slash }) = (old_last, new_last)
-        else {
-            return Err(errno!(BUSY));
+        let Last::Name { at: old_at, slash: old_slash } = old_last else { return Err(errno!(BUSY)) };
+        let Last::Name { at: new_at, slash: new_slash } = new_last else {
+            return Err(if flags.contains(RenameFlags::NOREPLACE) { errno!(EXIST) } else { errno!(BUSY) });
         };
         let (old_name, new_name) = (old_steps.name(&old_at)?, new_steps.name(&new_at)?);
         let _rename = self.fs.namespace.lock_rename();
@@ -442,12 +436,24 @@ impl<P: Platform> At<'_, P> {
         let (mut steps, mut here) = self.start(path)?;
         let last = self.walk_to_last(&mut steps, &mut here, Resolve::empty())?;
         match (&last, purpose) {
-            (Last::Name { .. }, _) => Ok((steps, here, last)),
+            // Both paths are walked before either's last component is looked at.
+            (Last::Name { .. }, _) | (_, Purpose::Rename) => Ok((steps, here, last)),
             (_, Purpose::Make) => Err(errno!(EXIST)),
             (_, Purpose::Unlink) => Err(errno!(ISDIR)),
             (Last::Above, Purpose::Rmdir) => Err(errno!(NOTEMPTY)),
             (Last::Here { dot: true }, Purpose::Rmdir) => Err(errno!(INVAL)),
-            (_, Purpose::Rmdir | Purpose::Rename) => Err(errno!(BUSY)),
+            (_, Purpose::Rmdir) => Err(errno!(BUSY)),
+        }
+    }
+
+    /// Refuses to make what is no directory under a name that a slash follows. That the name is taken is said first. Linux:
+    /// `filename_create`.
+    fn no_slash(&self, dir: &Arc<Dentry<P>>, name: Name<'_>, slash: bool) -> Result<()> {
+        match slash.then(|| self.step(dir, name)) {
+            None => Ok(()),
+            Some(Ok(_)) => Err(errno!(EXIST)),
+            Some(Err(error)) if error.is(Errno::NOENT) => Err(errno!(NOENT, "a slash follows the name")),
+            Some(Err(error)) => Err(error),
         }
     }
 
