@@ -63,8 +63,8 @@ pub use request::{
 pub use run::{Run, RunText, Strings, guest_path};
 
 /// The version of this ABI. A launcher runs with any kernel side whose [`Version`] range holds it. 2 added [`Source::Overlay`],
-/// 3 [`Terminal`], 4 what a [`Mount`] makes and limits, names and users, 5 [`Trap`].
-pub const VERSION: u32 = 5;
+/// 3 [`Terminal`], 4 what a [`Mount`] makes and limits, names and users, 5 [`Trap`], 6 [`Source::Image`] and [`Source::Lasting`].
+pub const VERSION: u32 = 6;
 /// The oldest version whose requests mean the same in this one.
 pub const OLDEST: u32 = 1;
 

@@ -58,9 +58,9 @@ pub enum Source {
     Proc,
     /// A new file system with the sandbox's devices: null, zero, full, random, urandom, tty, fd, shm, pts.
     Dev,
-    /// A directory of the host, which stays as it is, and what the guest changes in it, in memory.
+    /// A directory of the host or an image, which stays as it is, and what the guest changes in it, in memory.
     Overlay {
-        /// The directory, as the caller opened it (`O_PATH` is enough).
+        /// The directory, or the file with the image, as the caller opened it (`O_PATH` is enough).
         lower: HostObject,
         /// Most bytes of changes; `None`: the sandbox's limit alone.
         size: Option<NonZeroU64>,
@@ -71,6 +71,15 @@ pub enum Source {
     Symlink(UserBytes),
     /// Nothing: a file is made, or replaced, with what the caller can read of this one.
     Copy(HostObject, Option<Permissions>),
+    /// The erofs image in this file of the host, read-only, as the caller opened it (`O_PATH` is enough).
+    Image(HostObject),
+    /// A directory of the host or an image, which stays as it is, and what the guest changes in it, kept in another directory.
+    Lasting {
+        /// The directory, or the file with the image, as the caller opened it (`O_PATH` is enough).
+        lower: HostObject,
+        /// The directory with the changes, which may be empty; the same.
+        upper: HostObject,
+    },
 }
 
 /// `MOUNT`: shows something at a guest path. The first must be at `/`; a later one covers what an earlier one shows.
@@ -107,11 +116,13 @@ impl Mount {
                 _ => return Err(Bad::TooBig),
             },
             8 => Source::Copy(HostObject(wire.host), mode),
+            9 => Source::Image(HostObject(wire.host)),
+            10 => Source::Lasting { lower: HostObject(wire.host), upper: HostObject(wire.size) },
             _ => return Err(Bad::Range),
         };
         for (kinds, field) in [
-            (&[1, 5, 7, 8][..], wire.host),
-            (&[2, 5, 7][..], wire.size),
+            (&[1, 5, 7, 8, 9, 10][..], wire.host),
+            (&[2, 5, 7, 10][..], wire.size),
             (&[2, 6, 8][..], wire.mode.into()),
             (&[2][..], wire.files),
         ] {
@@ -139,6 +150,8 @@ impl Mount {
             Source::Directory(_) => (6, 0, 0),
             Source::Symlink(target) => (7, target.addr, target.len.into()),
             Source::Copy(object, _) => (8, object.0, 0),
+            Source::Image(object) => (9, object.0, 0),
+            Source::Lasting { lower, upper } => (10, lower.0, upper.0),
         };
         let (mode, files) = match self.source {
             Source::Memory { mode, files, .. } => (mode, files),

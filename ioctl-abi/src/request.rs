@@ -467,6 +467,8 @@ mod tests {
             Source::Directory(Permissions::new(0o7777)),
             Source::Symlink(UserBytes { addr: 0x1000, len: PATH_BYTES_MAX }),
             Source::Copy(HostObject(7), Permissions::new(0o644)),
+            Source::Image(HostObject(9)),
+            Source::Lasting { lower: HostObject(9), upper: HostObject(0) },
         ] {
             let mount = Mount { source, ..MOUNT };
             assert_eq!(Mount::decode(mount.encode().as_bytes()), Ok(mount));
@@ -554,7 +556,7 @@ mod tests {
     #[test]
     fn values_out_of_range() {
         assert_eq!(Configure::decode(wire::Configure { trap: 2, ..CONFIGURE.encode() }.as_bytes()), Err(Bad::Range));
-        for kind in [0, 9, u32::MAX] {
+        for kind in [0, 11, u32::MAX] {
             assert_eq!(Mount::decode(wire::Mount { kind, ..MOUNT.encode() }.as_bytes()), Err(Bad::Range));
         }
         assert_eq!(Mount::decode(wire::Mount { path_len: 0, ..MOUNT.encode() }.as_bytes()), Err(Bad::Path));

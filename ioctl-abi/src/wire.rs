@@ -48,14 +48,16 @@ wire! {
     }
     /// See [`crate::Mount`].
     Mount, 48 {
-        /// 1 host directory or file, 2 memory, 3 proc, 4 dev, 5 host directory with changes in memory; 6 to 8 mount nothing but
-        /// make: 6 a directory, 7 a symbolic link, 8 a copy of a host file.
+        /// 1 host directory or file, 2 memory, 3 proc, 4 dev, 5 host directory or image with changes in memory, 9 image,
+        /// 10 host directory or image with changes in another directory; 6 to 8
+        /// mount nothing but make: 6 a directory, 7 a symbolic link, 8 a copy of a host file.
         kind: u32,
         /// [`crate::MountFlags`].
         flags: u32,
-        /// Host object of kinds 1, 5 and 8; user address of a link's target; else 0.
+        /// Host object of kinds 1, 5 and 8 to 10; user address of a link's target; else 0.
         host: u64,
-        /// Most bytes of kinds 2 and 5 (0: the sandbox's quota alone); bytes of a link's target; else 0.
+        /// Most bytes of kinds 2 and 5 (0: the sandbox's quota alone); bytes of a link's target; the host object
+        /// with the changes of kind 10; else 0.
         size: u64,
         /// User address of the guest path; no NUL at its end.
         path: u64,

@@ -26,7 +26,7 @@ use litebox_ioctl_abi::{
     Bad, Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, NewTerminal, Permissions, Request, Run, Source, Strings,
     Target, Terminal, TerminalSize, Trap, UserBytes, Version, Wait, WaitFlags, guest_path,
 };
-use litebox_shim_linux::launch::{Builder, Memory};
+use litebox_shim_linux::launch::{Builder, Lower, Memory};
 use litebox_shim_linux::machine::Machine;
 use litebox_shim_linux::signal::{Info, Origin, Signal};
 
@@ -208,6 +208,14 @@ fn mode_of(permissions: Permissions) -> Mode {
     Mode::from_bits_truncate(permissions.bits())
 }
 
+/// A directory or an image below an overlay.
+fn lower_layer(fd: u32) -> Result<Lower<LinuxKernel>> {
+    match host::dir(fd) {
+        Err(error) if error == ENOTDIR => Ok(Lower::Image(host::image(fd)?)),
+        dir => Ok(Lower::Dir(dir?)),
+    }
+}
+
 fn mount(sandbox: &Sandbox, device: &File, request: Mount) -> Result {
     let path = copy_in(request.path)?;
     let at = guest_path(&path).map_err(refused)?;
@@ -239,9 +247,19 @@ fn mount(sandbox: &Sandbox, device: &File, request: Mount) -> Result {
             describe(sandbox, |builder| builder.make_file(at, &file, mode.map(mode_of)))
         }
         Source::Overlay { lower, size } => {
-            let dir = host::dir(descriptor(lower, device)?)?;
+            let lower = lower_layer(descriptor(lower, device)?)?;
             let size = size.map(core::num::NonZeroU64::get);
-            describe(sandbox, |builder| builder.mount_overlay(at, dir, size, read_only))
+            describe(sandbox, |builder| builder.mount_overlay(at, lower, size, read_only))
+        }
+        Source::Lasting { lower, upper } => {
+            let lower = lower_layer(descriptor(lower, device)?)?;
+            let upper = host::dir(descriptor(upper, device)?)?;
+            let claim = host::claim(&*upper)?;
+            describe(sandbox, |builder| builder.mount_lasting(at, lower, &*upper, claim, read_only))
+        }
+        Source::Image(object) => {
+            let image = host::image(descriptor(object, device)?)?;
+            describe(sandbox, |builder| builder.mount_image(at, &image))
         }
         Source::Proc => describe(sandbox, |builder| builder.mount_proc(at, read_only)),
         Source::Dev => describe(sandbox, |builder| builder.mount_dev(at, read_only)),

@@ -25,7 +25,7 @@ use litebox_ioctl_abi::{
     Bad, Configure, Ended, GiveFd, HostObject, Kill, Mount, MountFlags, Permissions, Request as Code, Run, Source, Target, Trap,
     UserBytes, Version, Wait, WaitFlags, guest_path,
 };
-use litebox_shim_linux::launch::{Builder, Memory};
+use litebox_shim_linux::launch::{Builder, Lower, Memory};
 use litebox_shim_linux::machine::Machine;
 use litebox_shim_linux::signal::{Info, Origin, Signal};
 
@@ -283,6 +283,15 @@ fn mode_of(permissions: Permissions) -> Mode {
     Mode::from_bits_truncate(permissions.bits())
 }
 
+/// A directory or an image below an overlay.
+fn lower_layer(handle: Handle) -> Result<Lower<WindowsKernel>, Status> {
+    if host::is_dir(&handle) {
+        host::dir(handle).map(Lower::Dir).map_err(failed)
+    } else {
+        host::image(handle).map(Lower::Image).map_err(failed)
+    }
+}
+
 fn mount(sandbox: &Sandbox, request: &Request) -> Result<usize, Status> {
     let input = request.input()?;
     let mount = Mount::decode(structure(input, Code::Mount)?).map_err(refused)?;
@@ -314,9 +323,19 @@ fn mount(sandbox: &Sandbox, request: &Request) -> Result<usize, Status> {
             describe(sandbox, |builder| builder.make_file(at, &file, mode.map(mode_of)))
         }
         Source::Overlay { lower, size } => {
-            let dir = host::dir(Request::handle(sandbox, lower)?).map_err(failed)?;
+            let lower = lower_layer(Request::handle(sandbox, lower)?)?;
             let size = size.map(core::num::NonZeroU64::get);
-            describe(sandbox, |builder| builder.mount_overlay(at, dir, size, read_only))
+            describe(sandbox, |builder| builder.mount_overlay(at, lower, size, read_only))
+        }
+        Source::Lasting { lower, upper } => {
+            let lower = lower_layer(Request::handle(sandbox, lower)?)?;
+            let upper = host::dir(Request::handle(sandbox, upper)?).map_err(failed)?;
+            let claim = host::claim(&*upper).map_err(failed)?;
+            describe(sandbox, |builder| builder.mount_lasting(at, lower, &*upper, claim, read_only))
+        }
+        Source::Image(object) => {
+            let image = host::image(Request::handle(sandbox, object)?).map_err(failed)?;
+            describe(sandbox, |builder| builder.mount_image(at, &image))
         }
         Source::Proc => describe(sandbox, |builder| builder.mount_proc(at, read_only)),
         Source::Dev => describe(sandbox, |builder| builder.mount_dev(at, read_only)),

@@ -1,6 +1,7 @@
 //! The command line, and the plan made of it.
 
 use crate::places::{self, Place, Show};
+use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use litebox_ioctl_abi::{Permissions, Trap};
 use std::ffi::OsString;
@@ -19,9 +20,12 @@ use std::path::{Path, PathBuf};
 #[command(name = "litebox-launch", version, max_term_width = 100)]
 #[command(override_usage = "litebox-launch [OPTIONS] [--] PROGRAM [ARGS]...")]
 pub(crate) struct Cli {
-    /// Directory that the program sees as /; what it changes stays in memory
+    /// Directory, or file with an erofs image, that the program sees as /; what it changes stays in memory
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
+    /// Show the erofs image in FILE as DST, read-only; without DST as --root. It may be compressed with LZ4; end the options with --
+    #[arg(long, num_args = 1..=2, value_names = ["FILE", "DST"])]
+    pub(crate) image: Vec<PathBuf>,
     /// Let the program change nothing in /
     #[arg(long)]
     ro_root: bool,
@@ -37,6 +41,9 @@ pub(crate) struct Cli {
     /// Show SRC, a directory, as DST, writable; the changes stay in memory
     #[arg(long, num_args = 2, value_names = ["SRC", "DST"])]
     pub(crate) tmp_overlay: Vec<PathBuf>,
+    /// Show LOWER, a directory or an erofs image, as DST, writable; the changes last, in the directory UPPER. DST may be /
+    #[arg(long, num_args = 3, value_names = ["LOWER", "UPPER", "DST"])]
+    pub(crate) overlay: Vec<PathBuf>,
     /// New, empty file system in memory at DST
     #[arg(long, value_name = "DST")]
     pub(crate) tmpfs: Vec<PathBuf>,
@@ -200,18 +207,30 @@ impl Plan {
 
     fn new(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let cli = Cli::from_arg_matches(matches)?;
-        let own_root = cli.root == Path::new("/");
-        let asked = places::asked(matches, &cli)?;
+        let image = places::root_image(matches);
+        if image.is_some() && matches.value_source("root") == Some(ValueSource::CommandLine) {
+            let text = "--image without a place and --root are two roots; put -- before the program";
+            return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text));
+        }
+        let root = image.unwrap_or_else(|| cli.root.clone());
+        let own_root = root == Path::new("/");
+        let mut asked = places::asked(matches, &cli)?;
         for place in &asked {
             absolute(&place.at)?;
         }
 
         let root = match cli.ro_root {
-            true => Show::Host(cli.root),
-            false => Show::Overlay { lower: cli.root, size: cli.root_size },
+            true if root.is_file() => Show::Image(root),
+            true => Show::Host(root),
+            false => Show::Overlay { lower: root, size: cli.root_size },
+        };
+        // What was asked for at / is the root itself, or it would hide /dev and the others.
+        let root = match asked.iter().rposition(|place| place.at == Path::new("/") && place.is_shown()) {
+            Some(at) => Place { read_only: asked[at].read_only || cli.ro_root, ..asked.remove(at) },
+            None => Place { at: "/".into(), show: root, read_only: cli.ro_root, optional: false },
         };
         let mut places = vec![
-            Place { at: "/".into(), show: root, read_only: cli.ro_root, optional: false },
+            root,
             Place::usual("/dev", Show::Dev),
             Place::usual("/proc", Show::Proc),
             Place::usual("/tmp", Show::Memory { size: None, files: None, mode: None }),
@@ -357,6 +376,29 @@ mod tests {
     fn a_user_has_a_group() {
         let user = |text| parse_user(text).ok();
         assert_eq!((user("7"), user("7:8"), user("7:"), user("4294967295")), (Some([7, 7]), Some([7, 8]), None, None));
+    }
+
+    #[test]
+    fn an_image_is_shown_at_a_place_or_is_the_root() {
+        let args = ["--tmpfs", "/1", "--image", "a.erofs", "/2", "--image", "b.erofs", "--ro-bind", "/c", "/3", "--", "true"];
+        let plan = plan(&args).unwrap();
+        let shows: Vec<_> = plan.places.iter().map(|place| (place.at.to_str().unwrap(), place.show.clone())).collect();
+        assert_eq!(shows[0], ("/", Show::Overlay { lower: "b.erofs".into(), size: None }));
+        assert_eq!(shows[5], ("/2", Show::Image("a.erofs".into())));
+        assert_eq!((shows[4].0, shows[6].0), ("/1", "/3"));
+        assert!(plan.places[5].read_only && plan.cwd == Cwd::Inherited("/".into()));
+        for wrong in [&["--image", "a", "true"][..], &["--root", "/x", "--image", "a", "--", "true"], &["--image", "--", "true"]]
+        {
+            assert!(self::plan(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_overlay_lasts_and_may_be_the_root() {
+        let plan = plan(&["--overlay", "/a", "/u", "/1", "--overlay", "b.erofs", "/v", "/", "--", "true"]).unwrap();
+        let last = |lower: &str, upper: &str| Show::Lasting { lower: lower.into(), upper: upper.into() };
+        assert_eq!((plan.places[0].show.clone(), plan.places[4].show.clone()), (last("b.erofs", "/v"), last("/a", "/u")));
+        assert_eq!((plan.places.len(), plan.places[1].at.to_str()), (5, Some("/dev")));
     }
 
     #[test]

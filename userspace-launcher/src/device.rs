@@ -1,5 +1,6 @@
 //! The device: each request once, and what its errors mean to the user.
 
+use crate::image;
 use crate::places::{Place, Show};
 use crate::raw;
 use crate::report::Failure;
@@ -16,9 +17,14 @@ use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 use zerocopy::IntoBytes;
 
 const DEVICE: &str = "/dev/litebox";
+/// How often, and after how long each, a mount is tried again that another sandbox may be about to give up.
+const KEEPING_TRIES: u32 = 100;
+const KEEPING_STEP: Duration = Duration::from_millis(50);
 
 /// An open device: one sandbox, which ends when this process closes it.
 #[derive(Debug)]
@@ -67,10 +73,17 @@ impl Sandbox {
         self.ask(Request::Configure, &mut configure.encode()).map_err(|errno| cannot_configure(errno, &configure))
     }
 
-    /// Mounts what a place shows; `host` is its open source, if it has one.
-    pub(crate) fn mount(&self, place: &Place, host: Option<&OwnedFd>) -> Result<(), Failure> {
+    /// Mounts what a place shows; `host` is its open source, if it has one, and `upper` the directory with its changes.
+    pub(crate) fn mount(&self, place: &Place, host: Option<&OwnedFd>, upper: Option<&OwnedFd>) -> Result<(), Failure> {
         let source = match (&place.show, host) {
+            (Show::Lasting { upper: path, .. }, Some(lower)) => {
+                let Some(upper) = upper else {
+                    return Err(Failure::new(format!("cannot keep changes in {}: it is not open", path.display())));
+                };
+                Source::Lasting { lower: object(lower), upper: object(upper) }
+            }
             (Show::Host(_), Some(fd)) => Source::Host(object(fd)),
+            (Show::Image(_), Some(fd)) => Source::Image(object(fd)),
             (Show::Overlay { size, .. }, Some(fd)) => Source::Overlay { lower: object(fd), size: *size },
             (Show::Proc, _) => Source::Proc,
             (Show::Dev, _) => Source::Dev,
@@ -78,13 +91,28 @@ impl Sandbox {
             (Show::Directory(mode), _) => Source::Directory(*mode),
             (Show::Symlink(target), _) => Source::Symlink(bytes(target.as_os_str())),
             (Show::Copy(fd, mode), _) => Source::Copy(HostObject((*fd).into()), *mode),
-            (Show::Host(source) | Show::Overlay { lower: source, .. }, None) => {
+            (
+                Show::Host(source)
+                | Show::Image(source)
+                | Show::Overlay { lower: source, .. }
+                | Show::Lasting { lower: source, .. },
+                None,
+            ) => {
                 return Err(Failure::new(format!("cannot show {} in the sandbox: it is not open", source.display())));
             }
         };
         let flags = if place.read_only { MountFlags::READ_ONLY } else { MountFlags::empty() };
         let mount = Mount { source, flags, path: bytes(place.at.as_os_str()) };
-        match self.ask(Request::Mount, &mut mount.encode()) {
+        let mut answer = self.ask(Request::Mount, &mut mount.encode());
+        // A sandbox that has ended may still be keeping what was changed last.
+        for _ in 0..KEEPING_TRIES {
+            if answer != Err(Errno::BUSY) || !matches!(place.show, Show::Lasting { .. }) {
+                break;
+            }
+            thread::sleep(KEEPING_STEP);
+            answer = self.ask(Request::Mount, &mut mount.encode());
+        }
+        match answer {
             Err(Errno::NOENT | Errno::NOTDIR) if place.optional => Ok(()),
             Err(errno) => {
                 let what = match place.show {
@@ -92,6 +120,19 @@ impl Sandbox {
                     _ => "mount on",
                 };
                 let failure = Failure::new(format!("cannot {what} {} in the sandbox: {}", place.at.display(), describe(errno)));
+                if let Show::Lasting { upper, .. } = &place.show {
+                    let failure = Failure::new(format!("cannot keep changes in {}: {}", upper.display(), describe(errno)));
+                    match errno {
+                        Errno::BUSY => return Err(failure.why("another sandbox has it")),
+                        Errno::ACCESS | Errno::PERM | Errno::ROFS => return Err(failure.why("you may not write there")),
+                        Errno::UCLEAN => return Err(failure.why("what is in it is no journal of litebox's, or a damaged one")),
+                        Errno::NOMEM => return Err(failure.why("it holds more than the sandbox has").cure("a larger --mem")),
+                        _ => {}
+                    }
+                }
+                if let Some(why) = image::refused(&place.show, errno) {
+                    return Err(why);
+                }
                 Err(match errno {
                     Errno::NOENT => failure
                         .why("what is mounted on does not exist, and cannot be made in something read-only")

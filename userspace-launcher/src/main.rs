@@ -2,7 +2,7 @@
 //!
 //! Two processes: the *carrier* (child) is cleaned of everything the host knows about it and becomes the guest by `RUN`; the
 //! parent holds the device open, waits, and passes signals on. The parent's death is the sandbox's.
-//! Modules: `cli` (the command line), `places` (what it says of mounts), `device` (requests and what their errors mean), `pack`
+//! Modules: `cli` (the command line), `places` (what it says of mounts), `device` (requests and what their errors mean), `image` (why the module takes an image not), `pack`
 //! (strings for `RUN`), `carrier` (the child), `terminal` (the guest's terminal, shown in ours), `report` (messages and exit
 //! statuses), `raw` (the only unsafe code).
 //! Linux only so far; on Windows the same requests go through `DeviceIoControl`.
@@ -11,6 +11,7 @@
 mod carrier;
 mod cli;
 mod device;
+mod image;
 mod pack;
 mod places;
 #[expect(unsafe_code, reason = "calls that no safe crate offers: fork, ioctl, rseq, signal actions")]
@@ -147,8 +148,18 @@ fn mount(sandbox: &Sandbox, place: &Place) -> Result<(), Failure> {
         })
     };
     let host = match &place.show {
-        Show::Host(source) | Show::Overlay { lower: source, .. } => Some(open(source)?),
+        Show::Host(source) | Show::Image(source) | Show::Overlay { lower: source, .. } | Show::Lasting { lower: source, .. } => {
+            Some(open(source)?)
+        }
         Show::Memory { .. } | Show::Proc | Show::Dev | Show::Directory(_) | Show::Symlink(_) | Show::Copy(..) => None,
     };
-    sandbox.mount(place, host.as_ref())
+    let upper = match &place.show {
+        Show::Lasting { upper, .. } => {
+            // The first time it may be missing; if it cannot be made, opening says why.
+            let _ = std::fs::create_dir(upper);
+            Some(open(upper)?)
+        }
+        _ => None,
+    };
+    sandbox.mount(place, host.as_ref(), upper.as_ref())
 }

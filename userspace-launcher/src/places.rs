@@ -11,12 +11,21 @@ use std::path::PathBuf;
 pub(crate) enum Show {
     /// A directory or file of this machine.
     Host(PathBuf),
-    /// A directory of this machine, and what the program changes in it.
+    /// An image of a file system, in a file of this machine.
+    Image(PathBuf),
+    /// A directory of this machine or an image, and what the program changes in it.
     Overlay {
-        /// The directory.
+        /// The directory, or the file with the image.
         lower: PathBuf,
         /// Most bytes of changes.
         size: Option<NonZeroU64>,
+    },
+    /// A directory of this machine or an image, and what the program changes in it, kept in another directory.
+    Lasting {
+        /// The directory, or the file with the image.
+        lower: PathBuf,
+        /// The directory with the changes.
+        upper: PathBuf,
     },
     /// A new file system in memory.
     Memory {
@@ -59,6 +68,13 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Whether it is a mount.
+    pub(crate) fn is_shown(&self) -> bool {
+        !matches!(self.show, Show::Directory(_) | Show::Symlink(_) | Show::Copy(..))
+    }
+}
+
 /// What one option says.
 enum Said {
     Place(Place),
@@ -84,7 +100,7 @@ impl Next {
             }
             Show::Overlay { size, .. } => *size = self.size.take(),
             Show::Directory(mode) | Show::Copy(_, mode) => *mode = self.mode.take(),
-            Show::Host(_) | Show::Proc | Show::Dev | Show::Symlink(_) => {}
+            Show::Host(_) | Show::Image(_) | Show::Lasting { .. } | Show::Proc | Show::Dev | Show::Symlink(_) => {}
         }
     }
 
@@ -97,6 +113,13 @@ impl Next {
 
 fn wrong(text: String) -> clap::Error {
     Cli::command().error(clap::error::ErrorKind::ValueValidation, text)
+}
+
+/// The image that is to be the root: of `--image` without a place. The last one counts.
+pub(crate) fn root_image(matches: &ArgMatches) -> Option<PathBuf> {
+    let occurrences = matches.get_occurrences::<PathBuf>("image").into_iter().flatten();
+    let mut alone = occurrences.filter_map(|mut values| values.next().filter(|_| values.next().is_none()));
+    alone.next_back().cloned()
 }
 
 /// The places that were asked for.
@@ -125,6 +148,22 @@ pub(crate) fn asked(matches: &ArgMatches, cli: &Cli) -> Result<Vec<Place>, clap:
             };
             let place = Place { at: pair[1].clone(), show, read_only: name == "ro_bind", optional: false };
             said.push((index, Said::Place(place)));
+        }
+    }
+    for (index, three) in at("overlay").step_by(3).zip(cli.overlay.chunks_exact(3)) {
+        let show = Show::Lasting { lower: three[0].clone(), upper: three[1].clone() };
+        said.push((index, Said::Place(Place { at: three[2].clone(), show, read_only: false, optional: false })));
+    }
+    let occurrences = matches.get_occurrences::<PathBuf>("image").into_iter().flatten();
+    let mut indices = at("image");
+    for values in occurrences {
+        let values: Vec<&PathBuf> = values.collect();
+        let index = indices.next();
+        indices.by_ref().take(values.len() - 1).for_each(drop);
+        // Without a place it is the root, which is no further one.
+        if let (Some(index), [image, at]) = (index, &values[..]) {
+            let show = Show::Image((*image).clone());
+            said.push((index, Said::Place(Place { at: (*at).clone(), show, read_only: true, optional: false })));
         }
     }
     let memory = Show::Memory { size: None, files: None, mode: None };

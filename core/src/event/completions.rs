@@ -1,4 +1,4 @@
-//! Operations that were handed in and are done, until somebody fetches what came of them. Source: `io_getevents(2)`; Linux fs/aio.c.
+//! Operations that were handed in and are done, until somebody fetches what came of them. Source: `io_getevents(2)`; Linux `fs/aio.c`.
 //!
 //! Invariant: those in the list and those begun are together no more than there is room for, so that none that was begun is lost.
 //! Locks: `state` is a leaf.

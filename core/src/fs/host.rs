@@ -83,6 +83,16 @@ pub trait HostFile<P: Platform>: Send + Sync + fmt::Debug {
     fn cached(&self, _index: u64) -> Option<P::Frame> {
         None
     }
+    /// The frame of page `index` of the page cache, which the host writes out from now on as it is then: it has room for it. To be called
+    /// again, with no mapping that may write to it, after stores that the host has not seen. `FAULT`: past the end; `NODEV`: it does not
+    /// let its pages be written to.
+    fn page_to_write(&self, _index: u64) -> Result<P::Frame> {
+        Err(errno!(NODEV, "the host's pages are not the guest's to write to"))
+    }
+    /// Whether [`Self::page_to_write`] can be had.
+    fn shares_writes(&self) -> bool {
+        false
+    }
     /// Its length as the host has it at hand, as a page fault of its own would take it: no file server is asked.
     fn length_at_hand(&self) -> Result<u64> {
         Ok(self.attr()?.size)

@@ -13,7 +13,9 @@ use super::types::{
     Asker, Attr, AttrChange, DeviceId, FileKind, InodeId, Name, NewNode, OFlags, PAGE_SIZE, PAGE_SIZE_U64, Ready, RenameFlags,
 };
 use super::uses::Uses;
+use super::written::Written;
 use crate::platform::{Frame, Platform};
+use crate::quota::Quota;
 use crate::sync::{Mutex, WaitQueue};
 use crate::{errno, error::Result};
 use alloc::sync::{Arc, Weak};
@@ -34,7 +36,7 @@ pub enum HostAccess {
 enum Body<P: Platform> {
     Dir(Arc<dyn HostDir<P>>),
     Symlink(Arc<dyn HostLeaf<P>>, Vec<u8>),
-    Leaf { leaf: Arc<dyn HostLeaf<P>>, opened: Mutex<P, Weak<Opened<P>>> },
+    Leaf { leaf: Arc<dyn HostLeaf<P>>, opened: Mutex<P, Weak<Opened<P>>>, written: Arc<Written<P>> },
 }
 
 /// A node of the host.
@@ -43,6 +45,8 @@ struct HostInode<P: Platform> {
     kind: FileKind,
     access: HostAccess,
     uses: Uses,
+    /// Charged for pages that mappings write to.
+    quota: Arc<Quota>,
     body: Body<P>,
 }
 
@@ -52,27 +56,37 @@ impl<P: Platform> fmt::Debug for HostInode<P> {
     }
 }
 
-/// The inode of `dir`, whose file system is shown as `device`.
+/// The inode of `dir`, whose file system is shown as `device`. Pages of its files that mappings write to are charged to `quota` until the
+/// host has heard of it.
 ///
 /// # Errors
 /// Those of the host.
-pub fn root<P: Platform>(device: DeviceId, dir: Arc<dyn HostDir<P>>, access: HostAccess) -> Result<InodeRef<P>> {
-    HostInode::found(device, access, HostNode::Dir(dir)).map(|inode| inode as InodeRef<P>)
+pub fn root<P: Platform>(
+    device: DeviceId,
+    quota: &Arc<Quota>,
+    dir: Arc<dyn HostDir<P>>,
+    access: HostAccess,
+) -> Result<InodeRef<P>> {
+    HostInode::found(device, quota, access, HostNode::Dir(dir)).map(|inode| inode as InodeRef<P>)
 }
 
 impl<P: Platform> HostInode<P> {
-    fn found(device: DeviceId, access: HostAccess, node: HostNode<P>) -> Result<Arc<Self>> {
+    fn found(device: DeviceId, quota: &Arc<Quota>, access: HostAccess, node: HostNode<P>) -> Result<Arc<Self>> {
         let (attr, body) = match node {
             HostNode::Dir(dir) => (dir.attr()?, Body::Dir(dir)),
             HostNode::Symlink(leaf, target) => (leaf.attr()?, Body::Symlink(leaf, target)),
-            HostNode::Leaf(leaf) => (leaf.attr()?, Body::Leaf { leaf, opened: Mutex::<P, _>::new(Weak::new()) }),
+            HostNode::Leaf(leaf) => {
+                let (opened, written) = (Mutex::<P, _>::new(Weak::new()), Written::new(quota));
+                (leaf.attr()?, Body::Leaf { leaf, opened, written })
+            }
         };
         let kind = match &body {
             Body::Dir(_) => FileKind::Directory,
             Body::Symlink(..) => FileKind::Symlink,
             Body::Leaf { .. } => attr.kind,
         };
-        Ok(Arc::new(Self { id: InodeId { device, number: attr.id.number }, kind, access, body, uses: Uses::default() }))
+        let id = InodeId { device, number: attr.id.number };
+        Ok(Arc::new(Self { id, kind, access, uses: Uses::default(), quota: Arc::clone(quota), body }))
     }
 
     /// The host's attributes, whose id is the host's.
@@ -85,7 +99,7 @@ impl<P: Platform> HostInode<P> {
 
     fn find(&self, name: Name<'_>) -> Result<Arc<Self>> {
         let Body::Dir(dir) = &self.body else { return Err(errno!(NOTDIR)) };
-        Self::found(self.id.device, self.access, dir.lookup(name)?)
+        Self::found(self.id.device, &self.quota, self.access, dir.lookup(name)?)
     }
 
     /// Refuses to change what is shared for looking only.
@@ -136,7 +150,12 @@ impl<P: Platform> Inode<P> for HostInode<P> {
         self.writable()?;
         match &self.body {
             Body::Dir(dir) => dir.set_attr(change),
-            Body::Symlink(leaf, _) | Body::Leaf { leaf, .. } => leaf.set_attr(change),
+            Body::Symlink(leaf, _) => leaf.set_attr(change),
+            Body::Leaf { leaf, written, .. } => {
+                leaf.set_attr(change)?;
+                change.size.into_iter().for_each(|size| written.cut(size));
+                Ok(())
+            }
         }
     }
 
@@ -241,16 +260,17 @@ impl<P: Platform> Inode<P> for HostInode<P> {
         match &self.body {
             Body::Dir(dir) => dir.may_list().map(|()| Arc::new(DirectoryOps) as OpsRef<P>),
             Body::Symlink(..) => Err(errno!(LOOP)),
-            Body::Leaf { leaf, .. } if self.kind == FileKind::Regular && flags.contains(OFlags::WRITE) => {
+            Body::Leaf { leaf, written, .. } if self.kind == FileKind::Regular && flags.contains(OFlags::WRITE) => {
                 self.writable()?;
-                Ok(Arc::new(Opened { file: leaf.open(flags & (OFlags::READ | OFlags::WRITE))? }))
+                let file = leaf.open(flags & (OFlags::READ | OFlags::WRITE))?;
+                Ok(Arc::new(Opened { file, written: Arc::clone(written) }))
             }
-            Body::Leaf { leaf, opened } if self.kind == FileKind::Regular => {
+            Body::Leaf { leaf, opened, written } if self.kind == FileKind::Regular => {
                 let mut opened = opened.lock();
                 if let Some(open) = opened.upgrade() {
                     return Ok(open);
                 }
-                let open = Arc::new(Opened { file: leaf.open(OFlags::READ)? });
+                let open = Arc::new(Opened { file: leaf.open(OFlags::READ)?, written: Arc::clone(written) });
                 *opened = Arc::downgrade(&open);
                 Ok(open)
             }
@@ -262,6 +282,7 @@ impl<P: Platform> Inode<P> for HostInode<P> {
 /// An open regular file of the host.
 struct Opened<P: Platform> {
     file: Arc<dyn HostFile<P>>,
+    written: Arc<Written<P>>,
 }
 
 impl<P: Platform> Opened<P> {
@@ -335,7 +356,9 @@ impl<P: Platform> FileOps<P> for Opened<P> {
     }
 
     fn truncate(&self, size: u64) -> Result<()> {
-        self.file.truncate(size)
+        self.file.truncate(size)?;
+        self.written.cut(size);
+        Ok(())
     }
 
     fn sync(&self) -> Result<()> {
@@ -343,13 +366,30 @@ impl<P: Platform> FileOps<P> for Opened<P> {
     }
 
     fn begin_writable_mapping(&self) -> Result<()> {
-        Err(errno!(NODEV, "the host's pages are not the guest's to write to"))
-    }
-
-    fn page(&self, index: u64, for_write: bool) -> Result<P::Frame> {
-        if for_write {
+        if !self.file.shares_writes() {
             return Err(errno!(NODEV, "the host's pages are not the guest's to write to"));
         }
+        self.written.begin();
+        Ok(())
+    }
+
+    fn end_writable_mapping(&self) {
+        self.written.end();
+    }
+
+    fn is_write_ready(&self, index: u64, frame: &P::Frame) -> bool {
+        self.written.is_noted(index, frame)
+    }
+
+    fn prepare_write(&self, index: u64) -> Result<()> {
+        self.written.note(&self.file, index)
+    }
+
+    fn settle(&self, hide: &mut dyn FnMut()) -> Result<()> {
+        self.written.settle(hide)
+    }
+
+    fn page(&self, index: u64, _for_write: bool) -> Result<P::Frame> {
         self.file.page(index)
     }
 
@@ -385,7 +425,7 @@ pub(super) fn read_host<P: Platform>(file: &dyn HostFile<P>, offset: u64, dst: &
 }
 
 /// Gives `act` a buffer for a transfer of `len` bytes in parts: no larger than [`LARGE`], and smaller where memory is short.
-fn with_buffer<T>(len: usize, act: impl FnOnce(&mut [u8]) -> T) -> T {
+pub(super) fn with_buffer<T>(len: usize, act: impl FnOnce(&mut [u8]) -> T) -> T {
     let mut heap = Vec::new();
     let large = len.min(LARGE);
     if len <= BOUNCE || heap.try_reserve_exact(large).is_err() {

@@ -360,6 +360,19 @@ pub trait FileOps<P: Platform>: Send + Sync + fmt::Debug {
     }
     /// Ends what [`FileOps::begin_writable_mapping`] began.
     fn end_writable_mapping(&self) {}
+    /// Whether a mapping may write to page `index`, which is `frame`, at once; [`Self::prepare_write`] first if not. Does not wait.
+    fn is_write_ready(&self, _index: u64, _frame: &<P as Frames>::Frame) -> bool {
+        true
+    }
+    /// Sees to it that a mapping may write to page `index`. May sleep.
+    fn prepare_write(&self, _index: u64) -> Result<()> {
+        Ok(())
+    }
+    /// Sees to it that what mappings have written is what [`Self::sync`] makes last. `hide` has all of them fault before they write again;
+    /// it is called where that is needed.
+    fn settle(&self, _hide: &mut dyn FnMut()) -> Result<()> {
+        Ok(())
+    }
     /// Whether it can be mapped at all.
     fn mappable(&self) -> bool {
         false

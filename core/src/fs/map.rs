@@ -110,6 +110,19 @@ impl<P: Platform> MapSource<P> for FileSource<P> {
         self.file.ops().resident(index)
     }
 
+    fn is_write_ready(&self, index: u64, frame: &P::Frame) -> bool {
+        self.file.ops().is_write_ready(index, frame)
+    }
+
+    fn prepare_write(&self, index: u64) -> Result<()> {
+        self.file.ops().prepare_write(index)
+    }
+
+    fn sync(&self, hide: &mut dyn FnMut()) -> Result<()> {
+        self.file.ops().settle(hide)?;
+        self.file.ops().sync()
+    }
+
     fn name(&self) -> SourceName {
         let id = self.file.place().inode().id();
         // Both halves of the device's number, the major one above; the ABI splits them again.

@@ -78,6 +78,8 @@ pub enum FaultOutcome {
 pub(super) enum Missing<P: Platform> {
     /// It must be read first, without the lock.
     Fetch(Arc<dyn MapSource<P>>, u64),
+    /// Its source must prepare for writes to it first, without the lock.
+    Prepare(Arc<dyn MapSource<P>>, u64),
     /// Nothing is mapped there.
     Unmapped,
     /// Past the end of its source.
@@ -118,7 +120,7 @@ impl<P: Platform> AddressSpace<P> {
             Err(Missing::Error(error)) if error.is(Errno::NOMEM) => FaultOutcome::OutOfMemory,
             // The signal is looked at before the guest goes on, and then it faults again.
             Err(Missing::Error(Error::Interrupted)) => FaultOutcome::Resolved,
-            Err(Missing::Error(_) | Missing::Bus | Missing::Fetch(..)) => FaultOutcome::Bus,
+            Err(Missing::Error(_) | Missing::Bus | Missing::Fetch(..) | Missing::Prepare(..)) => FaultOutcome::Bus,
         }
     }
 
@@ -162,6 +164,7 @@ impl<P: Platform> AddressSpace<P> {
                     let frame = source.page(index)?;
                     fetched = Some(Fetched { source, index, frame });
                 }
+                Err(Missing::Prepare(source, index)) => source.prepare_write(index)?,
                 Ok(_) | Err(Missing::Unmapped | Missing::Bus | Missing::Error(_)) => return done,
             }
         }
@@ -175,7 +178,9 @@ impl<P: Platform> AddressSpace<P> {
         self.with_missing(step).map_err(|missing| match missing {
             Missing::Error(error) if error.is(Errno::NOMEM) => error,
             Missing::Error(Error::Interrupted) => Error::Interrupted,
-            Missing::Error(_) | Missing::Bus | Missing::Fetch(..) => errno!(FAULT, "the page cannot be had"),
+            Missing::Error(_) | Missing::Bus | Missing::Fetch(..) | Missing::Prepare(..) => {
+                errno!(FAULT, "the page cannot be had")
+            }
             Missing::Unmapped => errno!(FAULT, "nothing is mapped there"),
         })
     }
@@ -195,9 +200,14 @@ impl<P: Platform> AddressSpace<P> {
         }
     }
 
-    pub(super) fn tell_written(backing: &Backing<P>) {
-        if let Backing::Source { source, index } = backing {
-            source.written(*index);
+    /// The frame that a shared `backing` shows, for a guest that writes to it.
+    pub(super) fn shared_frame(backing: &Backing<P>, fetched: Option<&Fetched<P>>) -> Result<P::Frame, Missing<P>> {
+        let frame = Self::backing_frame(backing, fetched)?.ok_or(Missing::Bus)?;
+        match backing {
+            Backing::Source { source, index } if source.tracks_writes() && !source.is_write_ready(*index, &frame) => {
+                Err(Missing::Prepare(Arc::clone(source), *index))
+            }
+            Backing::Source { .. } | Backing::Anonymous => Ok(frame),
         }
     }
 
@@ -250,8 +260,7 @@ impl<P: Platform> AddressSpace<P> {
         let mut _own = None;
         let (frame, prot) = match access {
             Access::Write if area.is_shared() => {
-                let frame = Self::backing_frame(&backing, fetched)?.ok_or(Missing::Bus)?;
-                Self::tell_written(&backing);
+                let frame = Self::shared_frame(&backing, fetched)?;
                 (self.show(pages, addr, frame)?, area.prot)
             }
             Access::Write => {

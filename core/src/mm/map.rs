@@ -6,11 +6,14 @@
 
 use super::addr::{GUEST_END, GUEST_START, GuestAddr, PAGE_SHIFT, PAGE_SIZE, PageRange, Prot, round_up};
 use super::pages::Slot;
+use super::source::MapSource;
 use super::space::{AddressSpace, State};
 use super::vma::{ANY_LOCK, Backing, MapFlags, Removed, Vma};
 use crate::errno;
 use crate::error::Result;
 use crate::platform::Platform;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 /// Before so much is taken away, the pages in memory are counted. See [`AddressSpace::most_pages`].
 const COUNT_BYTES: u64 = 1 << 20;
@@ -276,6 +279,33 @@ impl<P: Platform> AddressSpace<P> {
                 pages.remove(gone.pages(), &self.quota);
             }
         }
+    }
+
+    /// Has shared mappings of what `owner` is ([`super::MapSource::owner`]) fault before they write to it again.
+    pub fn hide_shared(&self, owner: usize) {
+        let state = self.state.lock();
+        for area in state.vmas.iter().filter(|area| area.is_shared()) {
+            if matches!(&area.backing, Backing::Source { source, .. } if source.owner() == owner) {
+                P::unmap(&self.host, area.range().start(), area.range().end());
+            }
+        }
+    }
+
+    /// Gives the source of each shared mapping in `range`, once if it is that of several in a row.
+    ///
+    /// # Errors
+    /// `NOMEM`.
+    pub fn shared_sources(&self, range: PageRange) -> Result<Vec<Arc<dyn MapSource<P>>>> {
+        let state = self.state.lock();
+        let mut sources: Vec<Arc<dyn MapSource<P>>> = Vec::new();
+        for area in state.vmas.iter().filter(|area| area.is_shared() && area.range().intersect(range).is_some()) {
+            let Backing::Source { source, .. } = &area.backing else { continue };
+            if sources.last().is_none_or(|last| !Arc::ptr_eq(last, source)) {
+                sources.try_reserve(1).map_err(|_| errno!(NOMEM))?;
+                sources.push(Arc::clone(source));
+            }
+        }
+        Ok(sources)
     }
 
     /// Says for each page of `range`, in order, whether it is in memory. See mincore(2).

@@ -43,14 +43,33 @@ pub trait MapSource<P: Platform>: Send + Sync + fmt::Debug {
         None
     }
 
-    /// Whether [`Self::written`] must be called before a page can be written to. If not, shared pages are shown writable at once,
+    /// Whether [`Self::is_write_ready`] must be asked before a page can be written to. If not, shared pages are shown writable at once,
     /// which saves a fault for each.
     fn tracks_writes(&self) -> bool {
         true
     }
 
-    /// A guest may write to the page at `index` from now on, through a shared mapping. Must not wait for input.
-    fn written(&self, _index: u64) {}
+    /// Whether a guest may write to the page at `index`, which is `frame`, through a shared mapping; [`Self::prepare_write`] first if
+    /// not. Called under the address space's lock: must not wait for input.
+    fn is_write_ready(&self, _index: u64, _frame: &P::Frame) -> bool {
+        true
+    }
+
+    /// Sees to it that guests may write to the page at `index`. May sleep.
+    ///
+    /// # Errors
+    /// As [`Self::page`].
+    fn prepare_write(&self, _index: u64) -> Result<()> {
+        Ok(())
+    }
+
+    /// Makes what was written through mappings last, as fsync(2) does. `hide` has all of them fault before they write again.
+    ///
+    /// # Errors
+    /// Those of fsync(2).
+    fn sync(&self, _hide: &mut dyn FnMut()) -> Result<()> {
+        Ok(())
+    }
 
     /// Its name and identity.
     fn name(&self) -> SourceName;

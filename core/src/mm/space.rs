@@ -421,9 +421,7 @@ impl<P: Platform> AddressSpace<P> {
             if !area.prot.contains(Prot::WRITE) {
                 return Err(Missing::Unmapped);
             }
-            let frame = Self::backing_frame(&backing, fetched)?.ok_or(Missing::Bus)?;
-            Self::tell_written(&backing);
-            return Ok(frame);
+            return Self::shared_frame(&backing, fetched);
         }
         let owned = self.own_page(&mut state.pages, &backing, addr.page(), fetched)?;
         if owned.changed {

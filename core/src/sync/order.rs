@@ -11,7 +11,7 @@
 //! | 6 | directory entries: a dentry's children (two only under rank 5), a host directory's open handle; within it an overlay's copying, then its changes, then those of the layer above | no |
 //! | 7 | mounts | no |
 //! | 8 | address space | no: a fault takes it |
-//! | 9 | a file system's pages, a mapping's source | no: a fault takes it |
+//! | 9 | a file system's pages, an image's made pages, a mapping's source | no: a fault takes it |
 //! | leaf | a dentry's place, a pipe's ring, watchers, recent directories, pending signals, a task's carrier (under which it is kicked), futex waiters, file locks, a socket's state and names, an event descriptor's state, an epoll set's lists; the list of terminals, then the state of one; timers of descriptors, then the queue of all timers | no |
 //!
 //! Watchers nest: who is woken may wake its own watchers, as an epoll set in another does; sets cannot be nested in a circle.

@@ -455,6 +455,31 @@ impl HostFile<LinuxKernel> for HostOpen {
         if self.reads_cache { self.resident(index) } else { None }
     }
 
+    fn page_to_write(&self, index: u64) -> Result<Frame> {
+        let start = index.checked_mul(PAGE_SIZE_U64).ok_or(errno!(FAULT, "past the end of the file"))?;
+        let frame = self.page(index)?;
+        // A write of the page's first byte over itself has the host do all that a write takes: room on the disk, times, and that the page
+        // is to be written out. Its pages have no other door that every file system has. Nobody here maps it for writing meanwhile.
+        // SAFETY: A byte of the page, which the frame keeps; a source is read only. What else writes there is another program's race.
+        match unsafe { self.transfer(Way::Out, start, frame.bytes(), 1, Blocking::Yes) } {
+            Ok(_) => {}
+            // A carrier that is killed writes no more, but what its guest wrote before is not lost for that.
+            // SAFETY: A page of a file's cache, which the frame keeps; may sleep.
+            Err(error) if error.errno().is_none() => unsafe {
+                sys::set_page_dirty_lock(frame.page());
+            },
+            Err(error) => return Err(error),
+        }
+        match self.resident(index) {
+            Some(now) if now.same(&frame) => Ok(frame),
+            _ => Err(errno!(FAULT, "the host cut the file meanwhile")),
+        }
+    }
+
+    fn shares_writes(&self) -> bool {
+        self.reads_cache && self.open.mode(sys::MODE_WRITE)
+    }
+
     fn length_at_hand(&self) -> Result<u64> {
         // SAFETY: The inode is alive as its file is; the size is one word, which may change at any time.
         let size = unsafe { (&raw const (*(*self.open.as_ptr()).f_inode).i_size).read_volatile() };

@@ -10,6 +10,8 @@ mod cpu;
 mod dir;
 mod entropy;
 mod file;
+mod image;
+mod journal;
 mod log;
 mod memory;
 mod wait;
@@ -17,6 +19,8 @@ mod watch;
 
 pub(crate) use alarm::Caller;
 pub(crate) use file::{dir, file};
+pub(crate) use image::image;
+pub(crate) use journal::claim;
 pub(crate) use wait::rest_on;
 
 /// The platform: a Linux kernel that this module is loaded into.

@@ -15,6 +15,7 @@ use litebox_core::fs::dentry::Dentry;
 use litebox_core::fs::map::inode_owner;
 use litebox_core::fs::path::Resolve;
 use litebox_core::fs::types::{self, Access, AttrChange, Credentials, FileKind, Gid, PAGE_SIZE_U64, SetTime, Timestamp, Uid};
+use litebox_core::mm::AddressSpace;
 use litebox_core::mm::GuestAddr;
 
 /// The working directory's descriptor, for the calls that have none.
@@ -189,16 +190,26 @@ pub(super) fn forget_pages<P: Cpu>(task: &Task<P>, place: &Dentry<P>, size: u64)
         return;
     }
     let (owner, from) = (inode_owner(place.inode()), size.div_ceil(PAGE_SIZE_U64));
-    task.mm().forget(owner, from);
+    each_memory(task, |mm| mm.forget(owner, from));
+}
+
+/// Does `act` with the memory of each process.
+fn each_memory<P: Cpu>(task: &Task<P>, mut act: impl FnMut(&AddressSpace<P>)) {
+    act(task.mm());
     let mut next = 0;
     while let Some(process) = task.sandbox().next_process(next) {
         next = process.pid().saturating_add(1);
         if let Some(mm) = process.running().get().and_then(|exec| exec.mm.upgrade()) {
             if !Arc::ptr_eq(&mm, task.mm()) {
-                mm.forget(owner, from);
+                act(&mm);
             }
         }
     }
+}
+
+/// Has all shared mappings of what `owner` is (see [`inode_owner`]) fault before they write again.
+pub(super) fn hide_shared<P: Cpu>(task: &Task<P>, owner: usize) {
+    each_memory(task, |mm| mm.hide_shared(owner));
 }
 
 fn length(length: Offset) -> Result<u64> {

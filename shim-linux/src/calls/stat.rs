@@ -174,6 +174,7 @@ fn magic(kind: &str) -> u32 {
         "ext4" => raw::EXT4_SUPER_MAGIC,
         "fuse" | "host" => raw::FUSE_SUPER_MAGIC,
         "overlay" => raw::OVERLAYFS_SUPER_MAGIC,
+        "erofs" => 0xe0f5_e1e2,
         _ => raw::TMPFS_MAGIC,
     }
 }

@@ -1,7 +1,7 @@
 //! Moving bytes between files, and what is told of a file's bytes: preadv(2), sendfile(2), `copy_file_range(2)`, fallocate(2),
 //! `posix_fadvise(2)`, fsync(2), sync(2).
 
-use super::attributes::forget_pages;
+use super::attributes::{forget_pages, hide_shared};
 use super::files::{at, file, open_file, ranges, send};
 use super::{put, take, terminal};
 use crate::args::{Fd, Flags, Int, Len, Offset, Ptr, Word};
@@ -15,6 +15,7 @@ use litebox_core::error::Result;
 use litebox_core::fs::file::File;
 use litebox_core::fs::inode::End;
 use litebox_core::fs::io::{GuestRange, IoDst, IoSrc};
+use litebox_core::fs::map::inode_owner;
 use litebox_core::fs::types::{FileKind, OFFSET_MAX, OFlags, SeekFrom};
 use litebox_core::mm::{GuestAddr, user};
 
@@ -254,7 +255,14 @@ pub(crate) fn readahead<P: Cpu>(task: &mut Task<P>, fd: Fd, _offset: Offset, _co
 }
 
 pub(crate) fn fsync<P: Cpu>(task: &mut Task<P>, fd: Fd) -> Result<()> {
-    open_file(task, fd)?.ops().sync()
+    sync_file(task, &*open_file(task, fd)?)
+}
+
+/// Makes last what was written to `file`, by mappings too.
+fn sync_file<P: Cpu>(task: &Task<P>, file: &File<P>) -> Result<()> {
+    let owner = inode_owner(file.place().inode());
+    file.ops().settle(&mut || hide_shared(task, owner))?;
+    file.ops().sync()
 }
 
 pub(crate) fn fdatasync<P: Cpu>(task: &mut Task<P>, fd: Fd) -> Result<()> {
@@ -270,7 +278,7 @@ pub(crate) fn sync_file_range<P: Cpu>(task: &mut Task<P>, fd: Fd, offset: Offset
         return Err(errno!(INVAL, "unknown flags, or no range"));
     }
     match file.place().inode().kind() {
-        FileKind::Regular | FileKind::Directory | FileKind::BlockDevice => file.ops().sync(),
+        FileKind::Regular | FileKind::Directory | FileKind::BlockDevice => sync_file(task, &file),
         _ => Err(errno!(SPIPE)),
     }
 }
@@ -297,6 +305,11 @@ pub(crate) fn msync<P: Cpu>(task: &mut Task<P>, addr: Ptr, length: Len, flags: I
     if flags & raw::MS_INVALIDATE != 0 && task.mm().locked_bytes(Some(range)) > 0 {
         return Err(errno!(BUSY, "locked in memory"));
     }
-    // The pages that a mapping shows are the file's own; only that they are mapped is to be seen to.
+    if flags & raw::MS_SYNC != 0 {
+        for source in task.mm().shared_sources(range)? {
+            let owner = source.owner();
+            source.sync(&mut || hide_shared(task, owner))?;
+        }
+    }
     task.mm().mincore(range, |_| {})
 }

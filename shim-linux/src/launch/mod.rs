@@ -31,7 +31,9 @@ use litebox_core::fs::fd_table::{Fd, FdFlags};
 use litebox_core::fs::file::File;
 use litebox_core::fs::host::{HostDir, HostFile};
 use litebox_core::fs::hostdir::{self, HostAccess};
+use litebox_core::fs::image::{self, Image};
 use litebox_core::fs::inode::{Apply, InodeRef, WindowSize};
+use litebox_core::fs::journal::{self, Claim};
 use litebox_core::fs::memory::{Limits, MemoryFs};
 use litebox_core::fs::mount::{MountFlags, MountNamespace, NewMount};
 use litebox_core::fs::overlay;
@@ -66,6 +68,15 @@ impl<P: Cpu> fmt::Debug for Builder<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("sandbox", &self.sandbox).finish_non_exhaustive()
     }
+}
+
+/// What lies below an overlay, and is not changed.
+#[derive(Debug)]
+pub enum Lower<P: Cpu> {
+    /// A directory of the host.
+    Dir(Arc<dyn HostDir<P>>),
+    /// An image.
+    Image(Arc<Image<P>>),
 }
 
 /// How a file system in memory begins.
@@ -120,20 +131,58 @@ impl<P: Cpu> Builder<P> {
     ///   made, or the one is a directory and the other is not.  - `NOSPC`: too many mounts.  - `NOMEM`; those of the host.
     pub fn mount_host_dir(&mut self, at: &[u8], dir: Arc<dyn HostDir<P>>, read_only: bool) -> Result<()> {
         let access = if read_only { HostAccess::ReadOnly } else { HostAccess::ReadWrite };
-        let root = hostdir::root(self.new_device(), dir, access)?;
+        let root = hostdir::root(self.new_device(), self.sandbox.quota(), dir, access)?;
         self.mount(at, root, ("host", "host"), flags(read_only) | MountFlags::NODEV)
     }
 
-    /// Shows a directory of the host at `at`, and what the guest changes in it: that is kept in memory, at most `size` bytes of it or
-    /// as many as the sandbox has.
+    /// Shows `lower` at `at`, and what the guest changes in it: that is kept in memory, at most `size` bytes of it or as many as the
+    /// sandbox has.
     ///
     /// # Errors
     /// Those of [`Builder::mount_host_dir`].
-    pub fn mount_overlay(&mut self, at: &[u8], dir: Arc<dyn HostDir<P>>, size: Option<u64>, read_only: bool) -> Result<()> {
-        let lower = hostdir::root(self.new_device(), dir, HostAccess::ReadOnly)?;
+    pub fn mount_overlay(&mut self, at: &[u8], lower: Lower<P>, size: Option<u64>, read_only: bool) -> Result<()> {
+        let lower = self.lower(lower)?;
         let upper = self.memory(Memory { limits: Limits { bytes: size, files: None }, mode: None })?;
         let root = overlay::root(self.new_device(), self.sandbox.quota(), lower, &upper)?;
         self.mount(at, root, ("overlay", "overlay"), flags(read_only) | MountFlags::NODEV)
+    }
+
+    /// Shows `lower` at `at`, and what the guest changes in it: that is kept in `upper`, and there again for the next sandbox. In memory it
+    /// counts as all else. `claim` says that no other sandbox has `upper`.
+    ///
+    /// # Errors
+    /// Those of [`Builder::mount_host_dir`], and of [`journal::root`].
+    pub fn mount_lasting(
+        &mut self,
+        at: &[u8],
+        lower: Lower<P>,
+        upper: &dyn HostDir<P>,
+        claim: Claim<P>,
+        read_only: bool,
+    ) -> Result<()> {
+        let lower = self.lower(lower)?;
+        let quota = Arc::clone(self.sandbox.quota());
+        let upper = journal::root(self.new_device(), &quota, upper, None, Some(claim))?;
+        let root = overlay::root(self.new_device(), &quota, lower, &upper)?;
+        self.mount(at, root, ("overlay", "overlay"), flags(read_only) | MountFlags::NODEV)
+    }
+
+    /// The root of what lies below an overlay.
+    fn lower(&self, lower: Lower<P>) -> Result<InodeRef<P>> {
+        let (device, quota) = (self.new_device(), self.sandbox.quota());
+        match lower {
+            Lower::Dir(dir) => hostdir::root(device, quota, dir, HostAccess::ReadOnly),
+            Lower::Image(image) => image::root(device, quota, &image),
+        }
+    }
+
+    /// Shows an image at `at`.
+    ///
+    /// # Errors
+    /// Those of [`Builder::mount_host_dir`], and of [`image::root`].
+    pub fn mount_image(&mut self, at: &[u8], image: &Arc<Image<P>>) -> Result<()> {
+        let root = image::root(self.new_device(), self.sandbox.quota(), image)?;
+        self.mount(at, root, ("erofs", "image"), flags(true) | MountFlags::NODEV)
     }
 
     /// Shows a file of the host at `at`, which is one.

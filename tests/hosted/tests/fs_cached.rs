@@ -96,7 +96,13 @@ impl HostDir<Hosted> for Dir {
 #[test]
 fn what_the_host_has_at_hand_is_read_without_it() {
     let asked = Arc::new(AtomicUsize::new(0));
-    let root = hostdir::root(DEVICE, Arc::new(Dir(Arc::clone(&asked))), HostAccess::ReadOnly).expect("a root");
+    let root = hostdir::root(
+        DEVICE,
+        &litebox_core::quota::Quota::new(64 << 20),
+        Arc::new(Dir(Arc::clone(&asked))),
+        HostAccess::ReadOnly,
+    )
+    .expect("a root");
     let mount = NewMount { root, flags: MountFlags::empty(), kind: "host", source: "/".into() };
     let fs = FsContext::<Hosted>::new(MountNamespace::new(mount, &litebox_core::quota::Quota::new(1 << 20)).unwrap());
     let user = Credentials { capabilities: Capabilities::all(), ..Credentials::default() };

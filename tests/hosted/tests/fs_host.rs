@@ -100,7 +100,8 @@ impl HostDir<Hosted> for Dir {
 }
 
 fn context() -> FsContext<Hosted> {
-    let root = hostdir::root(DEVICE, Arc::new(Dir), HostAccess::ReadOnly).expect("a root");
+    let root =
+        hostdir::root(DEVICE, &litebox_core::quota::Quota::new(64 << 20), Arc::new(Dir), HostAccess::ReadOnly).expect("a root");
     let mount = NewMount { root, flags: MountFlags::empty(), kind: "host", source: "/".into() };
     FsContext::new(MountNamespace::new(mount, &litebox_core::quota::Quota::new(1 << 20)).unwrap())
 }

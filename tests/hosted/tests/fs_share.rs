@@ -193,7 +193,8 @@ impl Shared {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("litebox-share-{}-{number}", std::process::id()));
         fs::create_dir(&path).expect("a fresh directory");
-        let root = hostdir::root(DEVICE, Arc::new(StdDir(path.clone())), access).expect("a root");
+        let root = hostdir::root(DEVICE, &litebox_core::quota::Quota::new(64 << 20), Arc::new(StdDir(path.clone())), access)
+            .expect("a root");
         let mount = NewMount { root, flags: MountFlags::empty(), kind: "host", source: "/".into() };
         let fs = FsContext::new(MountNamespace::new(mount, &litebox_core::quota::Quota::new(1 << 20)).unwrap());
         Self { path, fs, user: Credentials { capabilities: Capabilities::all(), ..Credentials::default() } }

@@ -11,6 +11,7 @@
 mod debug_kernel;
 mod guest_root;
 mod host;
+mod images;
 mod initramfs;
 mod kernel;
 mod key;
@@ -55,9 +56,11 @@ pub(crate) struct Artefacts {
     pub(crate) guest_root: PathBuf,
     /// litebox.ko, unless natively alone is enough.
     pub(crate) module: Option<PathBuf>,
+    /// A disk with images that sandboxes run from.
+    pub(crate) images: PathBuf,
     /// The steps' results, which nobody replaces while these are held: until the VM has opened its files.
     #[expect(dead_code, reason = "held for the locks in it")]
-    held: [Built; 3],
+    held: [Built; 4],
 }
 
 /// What to set up.
@@ -103,6 +106,7 @@ impl Setup {
         host::packages(self)?;
         let tree = tree::step(self)?;
         let guest_root = guest_root::step(self, &tree)?;
+        let images = images::step(self, &tree)?;
         let init = programs::init(self)?;
         let (name, boot_files, module) = match scope {
             Scope::Native => ("initramfs-native", kernel::boot_files(self, &tree)?, None),
@@ -132,7 +136,8 @@ impl Setup {
             initramfs: initramfs.path.join("initramfs.cpio"),
             guest_root: guest_root.path.join("root.erofs"),
             module: linked,
-            held: [boot_files, guest_root, initramfs],
+            images: images.path.join("images.erofs"),
+            held: [boot_files, guest_root, images, initramfs],
         })
     }
 

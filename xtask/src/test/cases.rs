@@ -66,6 +66,9 @@ struct Entry {
     /// Files in /mnt/case, by name.
     #[serde(default)]
     files: BTreeMap<String, String>,
+    /// Options of the launcher, for the sandbox alone; files of the VM are named as its first process sees them.
+    #[serde(default)]
+    options: Vec<String>,
     /// Whether it runs on a terminal of 24 lines, where standard output and error are one.
     #[serde(default)]
     terminal: bool,
@@ -89,12 +92,12 @@ impl Case {
             content: text.clone().into_bytes(),
             executable: text.starts_with("#!"),
         });
-        let options = self.trap.map(|trap| vec!["--trap".to_owned(), trap.to_owned()]);
+        let options = self.trap.into_iter().flat_map(|trap| ["--trap".to_owned(), trap.to_owned()]);
         Job {
             argv: self.entry.run.clone(),
             env,
             place,
-            launcher_options: options.unwrap_or_default(),
+            launcher_options: options.chain(self.entry.options.iter().cloned()).collect(),
             terminal: self.entry.terminal.then_some(WindowSize { rows: 24, columns: 80 }),
             timeout_ms: Some(1000 * self.entry.seconds.unwrap_or(DEFAULT_SECONDS) * u64::from(slowness)),
             files: files.collect(),

@@ -48,7 +48,13 @@ pub(super) fn start(cache: &Path, artefacts: &Artefacts, config: &Config, accele
     let (directory, console) = prepare(cache)?;
     // Links, so that a set-up that replaces these files does not pull them from under a VM that is starting.
     let mut files = Vec::new();
-    for (name, source) in [("kernel", &artefacts.kernel), ("initramfs", &artefacts.initramfs), ("root", &artefacts.guest_root)] {
+    let needed = [
+        ("kernel", &artefacts.kernel),
+        ("initramfs", &artefacts.initramfs),
+        ("root", &artefacts.guest_root),
+        ("images", &artefacts.images),
+    ];
+    for (name, source) in needed {
         let link = directory.join(name);
         // Not every system lets a user link to root's files.
         fs::hard_link(source, &link)
@@ -88,6 +94,8 @@ pub(super) fn start(cache: &Path, artefacts: &Artefacts, config: &Config, accele
     command.args(["-device", "virtio-serial-pci", "-device"]).arg(format!("virtserialport,chardev=control,name={PORT_NAME}"));
     command.arg("-drive").arg(format!("if=none,id=root,format=raw,readonly=on,file={}", files[2]));
     command.args(["-device", "virtio-blk-pci,drive=root"]);
+    command.arg("-drive").arg(format!("if=none,id=images,format=raw,readonly=on,file={}", files[3]));
+    command.args(["-device", "virtio-blk-pci,drive=images"]);
     if let Some(share) = &config.share {
         let path = share.display().to_string().replace(',', ",,");
         command.arg("-virtfs").arg(format!("local,path={path},mount_tag={SHARE_TAG},security_model=none,multidevs=remap"));

@@ -102,26 +102,53 @@ impl<P: Platform> Drop for Node<P> {
     }
 }
 
-/// An overlay of `lower`, shown as `device`. Changes go to `upper`, an empty directory of a file system that is the overlay's alone
-/// and has extended attributes; what else the overlay needs is charged to `quota`.
+/// An overlay of `lower`, shown as `device`. Changes go to `upper`, the root of a file system that is the overlay's alone and has extended
+/// attributes: an empty one, or that of an earlier overlay of the same directory; what else the overlay needs is charged to `quota`.
 ///
 /// # Errors
 /// Those of the two file systems.
 pub fn root<P: Platform>(device: DeviceId, quota: &Arc<Quota>, lower: InodeRef<P>, upper: &InodeRef<P>) -> Result<InodeRef<P>> {
     let attr = lower.attr()?;
     let (uid, gid) = (attr.uid, attr.gid);
-    let dir = upper.mkdir(Name::new(b"upper")?, NewNode { mode: attr.mode, uid, gid })?;
-    let work = upper.mkdir(Name::new(b"work")?, NewNode { mode: Mode::RWXU, uid, gid })?;
+    let dir = found_or_made(upper, b"upper", NewNode { mode: attr.mode, uid, gid })?;
+    let work = found_or_made(upper, b"work", NewNode { mode: Mode::RWXU, uid, gid })?;
+    let serial = AtomicU64::new(clear(&work)?);
     let shared = Shared {
         device,
         quota: Arc::clone(quota),
         work,
-        serial: AtomicU64::new(0),
+        serial,
         change: Mutex::<P, _>::new(()),
         whiteout: Mutex::<P, _>::new(None),
         nodes: Mutex::<P, _>::new(BTreeMap::new()),
     };
     Ok(Node::new(&Arc::new(shared), attr.id.number, Some(lower), Some(dir), None)?)
+}
+
+/// The directory `name` of `upper`.
+fn found_or_made<P: Platform>(upper: &InodeRef<P>, name: &[u8], new: NewNode) -> Result<InodeRef<P>> {
+    let name = Name::new(name)?;
+    match optional(upper.lookup(name))? {
+        Some(dir) if dir.kind() == FileKind::Directory => Ok(dir),
+        Some(_) => Err(errno!(NOTDIR)),
+        None => upper.mkdir(name, new),
+    }
+}
+
+/// Removes what was left in `work` when it was used last; gives a number that nothing there has for its name.
+fn clear<P: Platform>(work: &InodeRef<P>) -> Result<u64> {
+    let (mut names, mut next) = (Vec::new(), 0u64);
+    work.read_dir(0, &mut |entry| {
+        names.extend(Name::new(entry.name).ok().map(NameBuf::from));
+        true
+    })?;
+    for name in names {
+        let number = name.as_bytes().strip_prefix(b"#").and_then(|digits| core::str::from_utf8(digits).ok()?.parse::<u64>().ok());
+        next = next.max(number.map_or(0, |number| number.saturating_add(1)));
+        // A directory that was not empty stays, and is in nobody's way.
+        let _ = work.unlink(name.as_name()).or_else(|_| work.rmdir(name.as_name()));
+    }
+    Ok(next)
 }
 
 /// `None` for a name that is not there.

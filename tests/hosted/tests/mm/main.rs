@@ -97,8 +97,13 @@ impl MapSource<Hosted> for File {
         self.pages.lock().unwrap().get(&index).cloned()
     }
 
-    fn written(&self, _index: u64) {
+    fn is_write_ready(&self, _index: u64, _frame: &HostedFrame) -> bool {
+        self.written.load(Ordering::SeqCst) > 0
+    }
+
+    fn prepare_write(&self, _index: u64) -> Result<()> {
         self.written.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     fn name(&self) -> SourceName {

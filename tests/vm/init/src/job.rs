@@ -142,7 +142,9 @@ fn command(job: &Job) -> io::Result<Command> {
         return Ok(command);
     }
     let mut command = Command::new(LAUNCHER);
-    command.args(["--root", GUEST_ROOT]);
+    if !job.launcher_options.iter().any(|option| option == "--root") {
+        command.args(["--root", GUEST_ROOT]);
+    }
     if !job.files.is_empty() {
         command.arg("--bind").arg(in_guest_root(FILES_DIR)).arg(FILES_DIR);
     }

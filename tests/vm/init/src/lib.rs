@@ -17,6 +17,8 @@ pub const PORT_NAME: &str = "litebox.control";
 pub const SHARE_TAG: &str = "share";
 /// Where the guest's root image is mounted in the VM.
 pub const GUEST_ROOT: &str = "/guestroot";
+/// Where the launcher finds images to run from.
+pub const IMAGES_DIR: &str = "/images";
 /// Where a shared folder is seen, natively and in a sandbox.
 pub const SHARE_DIR: &str = "/mnt/share";
 /// Where a job's own files are seen, natively and in a sandbox.

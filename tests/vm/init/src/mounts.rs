@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use litebox_vm_init::{FILES_DIR, GUEST_ROOT, SHARE_DIR, SHARE_TAG, TOOLS_DIR};
+use litebox_vm_init::{FILES_DIR, GUEST_ROOT, IMAGES_DIR, SHARE_DIR, SHARE_TAG, TOOLS_DIR};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive};
 use rustix::system::{finit_module, sethostname};
 
@@ -42,6 +42,7 @@ pub(crate) fn system() -> Result<(), String> {
 pub(crate) fn guest_root() -> Result<(), String> {
     fs::create_dir_all("/layers").map_err(|error| format!("mkdir /layers: {error}"))?;
     mount_at("/dev/vda", Path::new(GUEST_ROOT), "erofs", MountFlags::RDONLY, None)?;
+    mount_at("/dev/vdb", Path::new(IMAGES_DIR), "erofs", MountFlags::RDONLY, None)?;
     for dir in ["/proc", "/sys", "/dev"] {
         let target = in_guest_root(dir);
         mount_bind_recursive(dir, &target).map_err(|errno| format!("bind {dir} at {}: {errno}", target.display()))?;
