@@ -1,5 +1,6 @@
 //! Shared writable mappings of a host's files: what is stored reaches the host, when it must and not before it is told.
 
+use litebox_core::capabilities::Capabilities;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::file::File;
@@ -145,7 +146,7 @@ fn setting() -> Setting {
     let root = hostdir::root(DEVICE, &quota, Arc::new(Handle(Arc::clone(&host))), HostAccess::ReadWrite).expect("a root");
     let mount = NewMount { root, flags: MountFlags::empty(), kind: "host", source: "/".into() };
     let fs = FsContext::new(MountNamespace::new(mount, &Quota::new(1 << 20)).expect("a namespace"));
-    let user = Credentials { privileged: true, ..Credentials::default() };
+    let user = Credentials { capabilities: Capabilities::all(), ..Credentials::default() };
     let file = fs.at_cwd(&user).open(b"/file", OFlags::READ | OFlags::WRITE, Mode::empty()).expect("opened");
     let spaces = [(); 2].map(|()| {
         let space = Arc::new(AddressSpace::new(&Quota::new(1 << 20)).expect("a space"));

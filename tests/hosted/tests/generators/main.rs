@@ -4,6 +4,7 @@
 mod data;
 mod tree;
 
+use litebox_core::capabilities::Capabilities;
 use litebox_core::fs::inode::InodeRef;
 use litebox_core::fs::memory::MemoryFs;
 use litebox_core::fs::mount::{MountFlags, MountNamespace, NewMount};
@@ -28,7 +29,7 @@ impl Random {
 }
 
 fn root_user() -> Credentials {
-    Credentials { privileged: true, ..Credentials::default() }
+    Credentials { capabilities: Capabilities::all(), ..Credentials::default() }
 }
 
 fn memory(minor: u32) -> InodeRef<Hosted> {

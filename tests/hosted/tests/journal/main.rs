@@ -3,6 +3,7 @@
 mod disk;
 
 use disk::{Contents, Disk, after_cut};
+use litebox_core::capabilities::Capabilities;
 use litebox_core::error::{Errno, Result};
 use litebox_core::fs::inode::{InodeRef, Special};
 use litebox_core::fs::io::{IoDst, IoSrc};
@@ -32,7 +33,7 @@ fn open(disk: &Disk) -> Result<FsContext<Hosted>> {
 }
 
 fn user() -> Credentials {
-    Credentials { privileged: true, ..Credentials::default() }
+    Credentials { capabilities: Capabilities::all(), ..Credentials::default() }
 }
 
 fn put(at: At<'_, Hosted>, path: &str, bytes: &[u8]) {
