@@ -1,6 +1,6 @@
 //! What tasks use of the processors: time, faults, switches.
 //!
-//! Invariant: what a [`Meter`] reads never goes back, though a host's counts may, by a little. Source: getrusage(2); Linux
+//! Invariant: what a `Meter` reads never goes back, though a host's counts may, by a little. Source: getrusage(2); Linux
 //! kernel/sched/cputime.c, `cputime_adjust`.
 
 use core::time::Duration;

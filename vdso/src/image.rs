@@ -15,6 +15,7 @@ const CLOCK_REALTIME: i32 = 0;
 const CLOCK_REALTIME_COARSE: i32 = 5;
 const SYS_CLOCK_GETTIME: usize = 228;
 const SYS_CLOCK_GETRES: usize = 229;
+const SYS_GETCPU: usize = 309;
 
 /// `struct timespec`, and `struct timeval` with microseconds.
 #[repr(C)]
@@ -62,11 +63,11 @@ fn counter() -> u64 {
 
 /// A system call with two arguments.
 #[inline(always)]
-fn system_call(number: usize, first: i32, second: *mut Pair) -> i32 {
+fn system_call<T>(number: usize, first: isize, second: *mut T) -> i32 {
     let result: isize;
-    // SAFETY: One of the two calls above, which write to `second` only; the kernel checks it.
+    // SAFETY: One of the calls above, which write to what they are given only; the kernel checks it.
     unsafe {
-        asm!("syscall", inlateout("rax") number => result, in("rdi") first as isize, in("rsi") second,
+        asm!("syscall", inlateout("rax") number => result, in("rdi") first, in("rsi") second,
             out("rcx") _, out("r11") _, options(nostack));
     }
     result as i32
@@ -79,7 +80,7 @@ fn time_of(clock: i32) -> Option<Stamp> {
 /// `clock_gettime(2)`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __vdso_clock_gettime(clock: i32, time: *mut Pair) -> i32 {
-    let Some(now) = time_of(clock) else { return system_call(SYS_CLOCK_GETTIME, clock, time) };
+    let Some(now) = time_of(clock) else { return system_call(SYS_CLOCK_GETTIME, clock as isize, time) };
     // SAFETY: The program's pointer.
     unsafe { time.write_unaligned(Pair { seconds: now.seconds, fraction: now.nanos }) };
     0
@@ -88,7 +89,7 @@ pub unsafe extern "C" fn __vdso_clock_gettime(clock: i32, time: *mut Pair) -> i3
 /// `clock_getres(2)`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __vdso_clock_getres(clock: i32, resolution: *mut Pair) -> i32 {
-    let Some(nanos) = clocks::resolution(page(), clock) else { return system_call(SYS_CLOCK_GETRES, clock, resolution) };
+    let Some(nanos) = clocks::resolution(page(), clock) else { return system_call(SYS_CLOCK_GETRES, clock as isize, resolution) };
     if !resolution.is_null() {
         // SAFETY: The program's pointer.
         unsafe { resolution.write_unaligned(Pair { seconds: 0, fraction: nanos }) };
@@ -104,7 +105,7 @@ pub unsafe extern "C" fn __vdso_gettimeofday(time: *mut Pair, zone: *mut [i32; 2
             Some(now) => Pair { seconds: now.seconds, fraction: now.nanos },
             None => {
                 let mut now = Pair { seconds: 0, fraction: 0 };
-                let result = system_call(SYS_CLOCK_GETTIME, CLOCK_REALTIME, &raw mut now);
+                let result = system_call(SYS_CLOCK_GETTIME, CLOCK_REALTIME as isize, &raw mut now);
                 if result != 0 {
                     return result;
                 }
@@ -141,9 +142,21 @@ const NUMBER_BITS: u32 = 12;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn __vdso_getcpu(cpu: *mut u32, node: *mut u32, _cache: usize) -> i32 {
     let limit: u32;
-    // SAFETY: Reads a limit; for a segment that is not there the register stays as it was.
+    let is_there: u8;
+    // SAFETY: Reads a limit, and says whether there is one.
     unsafe {
-        core::arch::asm!("lsl {limit:e}, {segment:e}", limit = inout(reg) 0u32 => limit, segment = in(reg) NUMBER_SEGMENT, options(nomem, nostack));
+        core::arch::asm!(
+            "lsl {limit:e}, {segment:e}",
+            "setz {is_there}",
+            limit = inout(reg) 0u32 => limit,
+            segment = in(reg) NUMBER_SEGMENT,
+            is_there = out(reg_byte) is_there,
+            options(nomem, nostack)
+        );
+    }
+    // A hardware guest has segments of its own, and this one is not among them.
+    if is_there == 0 {
+        return system_call(SYS_GETCPU, cpu as isize, node);
     }
     for (place, number) in [(cpu, limit & ((1 << NUMBER_BITS) - 1)), (node, limit >> NUMBER_BITS)] {
         if !place.is_null() {

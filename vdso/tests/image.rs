@@ -18,10 +18,15 @@ const NAMES: [&str; 5] = ["clock_gettime", "clock_getres", "gettimeofday", "time
 fn image() -> &'static [u8] {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
     IMAGE.get_or_init(|| {
-        let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vdso.so");
+        // Each test may be a process of its own, and they run at once.
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vdso-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let output = directory.join("vdso.so");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../kbuild/vdso.sh");
         assert!(Command::new("sh").arg(script).arg(&output).status().unwrap().success());
-        fs::read(output).unwrap()
+        let image = fs::read(output).unwrap();
+        fs::remove_dir_all(directory).unwrap();
+        image
     })
 }
 

@@ -60,7 +60,10 @@ impl Watched {
         if has_moved {
             // A concurrency id is one that no thread which runs at the same time has: so is a processor's number.
             for (at, one, other) in [(0, processor, processor), (NODE_AT, node, processor)] {
-                user::write_all::<LinuxKernel>(self.area.area.plus(at)?, &(u64::from(other) << 32 | u64::from(one)).to_le_bytes())?;
+                user::write_all::<LinuxKernel>(
+                    self.area.area.plus(at)?,
+                    &(u64::from(other) << 32 | u64::from(one)).to_le_bytes(),
+                )?;
             }
             self.processor = processor;
         }
