@@ -23,7 +23,7 @@ fn image() -> &'static [u8] {
         fs::create_dir_all(&directory).unwrap();
         let output = directory.join("vdso.so");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../kbuild/vdso.sh");
-        assert!(Command::new("sh").arg(script).arg(&output).status().unwrap().success());
+        assert!(Command::new("sh").arg(script).arg(&output).current_dir(&directory).status().unwrap().success());
         let image = fs::read(output).unwrap();
         fs::remove_dir_all(directory).unwrap();
         image
