@@ -124,7 +124,7 @@ impl SuperBlock {
         if has_configurations && algorithms & !1 != 0 {
             return Err(errno!(OPNOTSUPP, "compressed with another algorithm than LZ4"));
         }
-        let block = |at| Ok(u64::from(u32_at(bytes, at)?) << block_bits);
+        let block = |at| Ok(u64::from(u32_at(bytes, at)?).wrapping_shl(block_bits));
         let time = Timestamp { seconds: i64_at(bytes, 24)?, nanoseconds: u32_at(bytes, 32)? };
         let has_checksum = u32_at(bytes, 8)? & feature::CHECKSUM != 0;
         Ok(Self {
@@ -143,7 +143,7 @@ impl SuperBlock {
 
     /// Bytes of a block.
     pub(super) fn block(&self) -> u64 {
-        1 << self.block_bits
+        1u64.wrapping_shl(self.block_bits)
     }
 
     /// Where block `number` begins.

@@ -198,8 +198,8 @@ impl<'a, P: Platform> Index<'a, P> {
     /// The head of the extent that holds `offset` and the logical cluster it is in; and where the indices end that are packed with that
     /// of `offset`.
     fn head_of(&self, offset: u64) -> Result<(u64, Head, u64)> {
-        let mut number = offset >> self.bits;
-        let within = offset & (1u64 << self.bits).wrapping_sub(1);
+        let mut number = offset.wrapping_shr(self.bits);
+        let within = offset & 1u64.wrapping_shl(self.bits).wrapping_sub(1);
         let Cluster { mut kind, end } = self.load(number)?;
         let mut walked = 0u64;
         loop {
@@ -216,12 +216,12 @@ impl<'a, P: Platform> Index<'a, P> {
 
     /// Most logical clusters that an extent has a part of.
     fn most(&self) -> u64 {
-        (LENGTH_MAX >> self.bits).saturating_add(2)
+        LENGTH_MAX.wrapping_shr(self.bits).saturating_add(2)
     }
 
     /// The offset of the extent with this head.
     fn start(&self, number: u64, head: &Head) -> Result<u64> {
-        sum(product(number, 1 << self.bits)?, head.within)
+        sum(product(number, 1u64.wrapping_shl(self.bits))?, head.within)
     }
 
     /// Where the extent ends that starts at `start`, in the logical cluster `number`: at the next head, or with the file.
@@ -229,7 +229,7 @@ impl<'a, P: Platform> Index<'a, P> {
         let mut next = number;
         for _ in 0..self.most() {
             next = sum(next, 1)?;
-            let at = product(next, 1 << self.bits)?;
+            let at = product(next, 1u64.wrapping_shl(self.bits))?;
             let end = if at >= self.node.size {
                 self.node.size
             } else if let Kind::Head(head) = self.load(next)?.kind {
@@ -252,7 +252,7 @@ impl<'a, P: Platform> Index<'a, P> {
         }
         let is_big = self.advice & if head.sort == Sort::First { advice::BIG_1 } else { advice::BIG_2 } != 0;
         let next = sum(number, 1)?;
-        let blocks = if !is_big || product(next, 1 << self.bits)? >= self.node.size {
+        let blocks = if !is_big || product(next, 1u64.wrapping_shl(self.bits))? >= self.node.size {
             1
         } else {
             match self.load(next)?.kind {
@@ -284,7 +284,7 @@ impl<'a, P: Platform> Index<'a, P> {
     fn load(&self, number: u64) -> Result<Cluster> {
         let cluster = if self.node.layout == Layout::PackedCompact { self.load_compact(number) } else { self.load_full(number) }?;
         match cluster.kind {
-            Kind::Head(head) if head.within >= 1 << self.bits => Err(damaged()),
+            Kind::Head(head) if head.within >= 1u64.wrapping_shl(self.bits) => Err(damaged()),
             Kind::Other { counts: Some(_), .. } if self.advice & (advice::BIG_1 | advice::BIG_2) == 0 => Err(damaged()),
             Kind::Head(_) | Kind::Other { .. } => Ok(cluster),
         }

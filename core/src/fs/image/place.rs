@@ -38,10 +38,10 @@ pub(super) fn find(of: &SuperBlock, node: &Node, offset: u64, read: impl FnOnce(
         }
         Layout::Chunks { bits, indexed } => {
             let unit = if indexed { 8 } else { 4 };
-            let number = offset >> bits;
-            let within = offset.saturating_sub(number << bits);
+            let number = offset.wrapping_shr(bits);
+            let within = offset.saturating_sub(number.wrapping_shl(bits));
             let entry = sum(align(node.end, unit)?, product(number, unit)?)?;
-            let len = left.min((1u64 << bits).saturating_sub(within));
+            let len = left.min(1u64.wrapping_shl(bits).saturating_sub(within));
             let mut bytes = [0; 8];
             // Without a device, the second half is all.
             read(entry, bytes.get_mut(if indexed { 0 } else { 4 }..).unwrap_or_default())?;
