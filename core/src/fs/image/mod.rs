@@ -1,10 +1,10 @@
 //! Read-only file systems out of one file of the host: erofs, as mkfs.erofs(1) writes it, plain or compressed with LZ4.
 //!
 //! Chosen over formats of our own because its tools are everywhere, whole blocks can be mapped as they lie, and compressed clusters
-//! have a fixed size in the image. Owns: reading, and the pages that had to be made ([`cache`]). Not here: changes, which an overlay
+//! have a fixed size in the image. Owns: reading, and the pages that had to be made (`cache`). Not here: changes, which an overlay
 //! keeps. Invariants: an image is shared by all sandboxes that run from it; each value that is read from it is checked where it is
 //! read, at every time, since whoever made the image may mean no good and the file may change meanwhile. What is damaged gives
-//! `UCLEAN`, in a mapping SIGBUS. Locks: [`cache`]'s, and the registry's, which is outermost and held while nothing is read.
+//! `UCLEAN`, in a mapping SIGBUS. Locks: `cache`'s, and the registry's, which is outermost and held while nothing is read.
 //! Not built: several devices, addresses of 48 bits, compressed metadata, own prefixes of attributes, other algorithms: `OPNOTSUPP`.
 //! Source: Linux Documentation/filesystems/erofs.rst; fs/erofs/. Tests: tests/hosted/tests/image/, tests/vm/cases/images.toml.
 

@@ -4,7 +4,7 @@
 //! somebody wants something kept: fsync(2) of any file keeps all that was done until then, and ends with a record that says so. What is
 //! found later ends with the last of those: it is the state of one moment, that of the last fsync(2). The end of the sandbox is one, too.
 //! Invariants: a record is added
-//! under the lock under which the change is made; a file's number in the journal is an attribute of it, [`NUMBER`], which nobody else
+//! under the lock under which the change is made; a file's number in the journal is an attribute of it, `NUMBER`, which nobody else
 //! sees. Locks: `log`, rank "directory entries", before those of the file system in memory, and held while the host writes; `files`, a
 //! leaf. Hostile input: the journal, which is replayed like calls of a guest. The directory is one
 //! sandbox's at a time, which [`Journals`] is for. Tests: tests/hosted/tests/journal/.
