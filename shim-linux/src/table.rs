@@ -231,7 +231,7 @@ syscalls! {
     100 times (buf: Ptr) = Full [usage::times, No];
     101 ptrace (request: Offset, pid: Pid, addr: Ptr, data: Word) = Partial [ptrace::ptrace, No, "debug registers are kept, and to switch a breakpoint of theirs on is ENOSPC; PTRACE_SINGLEBLOCK, PTRACE_SUSPEND_SECCOMP and requests for filters, rseq(2) and user dispatch are missing; 32-bit selectors have no effect"];
     102 getuid () = Full [ids::getuid, No];
-    103 syslog (action: Int, buf: Ptr, len: Int) = Partial [old::syslog, No, "the log is the sandbox's own, and always empty"];
+    103 syslog (action: Int, buf: Ptr, len: Int) = Partial [old::syslog, No, "the log is the sandbox's own and always empty; who reads it is told its end and does not wait"];
     104 getgid () = Full [ids::getgid, No];
     105 setuid (uid: Id) = Full [ids::setuid, No];
     106 setgid (gid: Id) = Full [ids::setgid, No];

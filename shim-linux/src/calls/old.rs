@@ -58,7 +58,6 @@ pub(crate) fn syslog<P: Cpu>(task: &mut Task<P>, action: Int, buf: Ptr, len: Int
         // Open, close, empty, the console off and on.
         0 | 1 | 5 | 6 | 7 => Ok(0),
         2..=4 if no_room() => Err(errno!(INVAL, "no room")),
-        2 if len.0 > 0 => super::sigwait::pause(task).map(|()| 0),
         2..=4 => Ok(0),
         8 if (1..=8).contains(&len.0) => Ok(0),
         9 => Ok(0),
