@@ -48,7 +48,8 @@ const SUITES: &[(&str, &str, Machine, u64)] = &[
 ];
 
 /// Suites that are known to fail, and why. One that passes must be removed from here.
-const KNOWN_FAILURES: &[(&str, &str)] = &[];
+const KNOWN_FAILURES: &[(&str, &str)] =
+    &[("svm/hostile/others", "that another hypervisor has the processors is a line in the kernel's log, which is to stay empty")];
 
 /// The suites' names.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
