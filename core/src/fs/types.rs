@@ -214,6 +214,37 @@ pub enum FileKind {
     BlockDevice,
 }
 
+impl FileKind {
+    /// Its number, the upper four bits of a mode where that has a kind. Sources: inode(7), `S_IFMT`; readdir(3), `d_type`.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Fifo => 1,
+            Self::CharDevice => 2,
+            Self::Directory => 4,
+            Self::BlockDevice => 6,
+            Self::Regular => 8,
+            Self::Symlink => 10,
+            Self::Socket => 12,
+        }
+    }
+
+    /// The kind of this number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Fifo),
+            2 => Some(Self::CharDevice),
+            4 => Some(Self::Directory),
+            6 => Some(Self::BlockDevice),
+            8 => Some(Self::Regular),
+            10 => Some(Self::Symlink),
+            12 => Some(Self::Socket),
+            _ => None,
+        }
+    }
+}
+
 /// A user's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Uid(pub u32);
@@ -486,6 +517,13 @@ impl Credentials {
 mod tests {
     use super::*;
     use crate::error::Errno;
+
+    #[test]
+    fn a_kind_is_that_of_its_number() {
+        let numbers = (0..=u8::MAX).filter_map(|number| Some((number, FileKind::from_number(number)?.number())));
+        assert!(numbers.clone().all(|(number, same)| number == same));
+        assert_eq!(numbers.count(), 7);
+    }
 
     #[test]
     fn a_name_is_one_component() {

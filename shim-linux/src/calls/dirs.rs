@@ -8,21 +8,7 @@ use alloc::vec::Vec;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::fs::inode::DirEntry;
-use litebox_core::fs::types::FileKind;
 use litebox_core::mm::user;
-
-/// `d_type`.
-const fn kind(kind: FileKind) -> u8 {
-    match kind {
-        FileKind::Fifo => 1,
-        FileKind::CharDevice => 2,
-        FileKind::Directory => 4,
-        FileKind::BlockDevice => 6,
-        FileKind::Regular => 8,
-        FileKind::Symlink => 10,
-        FileKind::Socket => 12,
-    }
-}
 
 /// Where an entry says what it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,12 +32,12 @@ fn append(list: &mut Vec<u8>, room: usize, entry: &DirEntry<'_>, says: Kind) -> 
     list.extend_from_slice(&entry.next.to_le_bytes());
     list.extend_from_slice(&len_field.to_le_bytes());
     if says == Kind::First {
-        list.push(kind(entry.kind));
+        list.push(entry.kind.number());
     }
     list.extend_from_slice(entry.name);
     list.resize(end, 0);
     if let (Kind::Last, Some(last)) = (says, list.last_mut()) {
-        *last = kind(entry.kind);
+        *last = entry.kind.number();
     }
     true
 }
@@ -86,6 +72,7 @@ pub(crate) fn getdents<P: Cpu>(task: &mut Task<P>, fd: Fd, dirents: Ptr, count: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use litebox_core::fs::types::FileKind;
 
     #[test]
     fn entries_are_padded_and_stop_at_the_room() {

@@ -220,8 +220,8 @@ impl Node {
             return Err(errno!(OPNOTSUPP, "an inode of an unknown form"));
         }
         let is_long = format & 1 != 0;
-        let raw_mode = u32::from(u16_at(bytes, 4)?);
-        let kind = kind(raw_mode >> 12)?;
+        let mode = u16_at(bytes, 4)?;
+        let kind = u8::try_from(mode >> 12).ok().and_then(FileKind::from_number).ok_or(errno!(UCLEAN, "an inode of no kind"))?;
         let nlink = u16_at(bytes, 6)?;
         let (size, time, uid, gid, links, inode_bytes) = if is_long {
             let time = Timestamp { seconds: i64_at(bytes, 32)?, nanoseconds: u32_at(bytes, 40)? };
@@ -251,7 +251,7 @@ impl Node {
             end: sum(attributes_at, attributes)?,
             attributes_at,
             kind,
-            mode: Mode::from_bits_truncate(raw_mode),
+            mode: Mode::from_bits_truncate(mode.into()),
             links,
             uid,
             gid,
@@ -278,20 +278,6 @@ fn layout(of: &SuperBlock, number: u16, what: u32) -> Result<Layout> {
         4 if what & 0xffff & !0x3f != 0 => Err(errno!(OPNOTSUPP, "chunks with addresses of 48 bits")),
         4 => Ok(Layout::Chunks { bits: of.block_bits.saturating_add(what & 0x1f), indexed: what & 0x20 != 0 }),
         _ => Err(errno!(OPNOTSUPP, "a file of an unknown form")),
-    }
-}
-
-/// What the upper four bits of a mode say.
-fn kind(bits: u32) -> Result<FileKind> {
-    match bits {
-        1 => Ok(FileKind::Fifo),
-        2 => Ok(FileKind::CharDevice),
-        4 => Ok(FileKind::Directory),
-        6 => Ok(FileKind::BlockDevice),
-        8 => Ok(FileKind::Regular),
-        10 => Ok(FileKind::Symlink),
-        12 => Ok(FileKind::Socket),
-        _ => Err(errno!(UCLEAN, "an inode of no kind")),
     }
 }
 

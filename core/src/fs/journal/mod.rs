@@ -155,19 +155,6 @@ fn set_number<P: Platform>(inode: &InodeRef<P>, number: u64) -> Result<()> {
     inode.set_xattr(NUMBER, &number.to_le_bytes(), SetHow::Any)
 }
 
-/// The kind as a mode's upper bits have it.
-fn kind_number(kind: FileKind) -> u8 {
-    match kind {
-        FileKind::Fifo => 1,
-        FileKind::CharDevice => 2,
-        FileKind::Directory => 4,
-        FileKind::BlockDevice => 6,
-        FileKind::Regular => 8,
-        FileKind::Symlink => 10,
-        FileKind::Socket => 12,
-    }
-}
-
 fn now<P: Platform>() -> Timestamp {
     P::realtime().into()
 }
@@ -186,7 +173,7 @@ fn put_make<P: Platform>(log: &mut Log<P>, dir: u64, name: &[u8], id: u64, inode
         dir,
         name,
         id,
-        kind: kind_number(attr.kind),
+        kind: attr.kind.number(),
         mode: attr.mode.bits(),
         owner: [attr.uid.0, attr.gid.0],
         device: [major, minor],

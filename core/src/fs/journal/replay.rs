@@ -106,15 +106,14 @@ fn make<P: Platform>(dir: &InodeRef<P>, name: Name<'_>, record: &Record<'_>) -> 
     };
     let new = NewNode { mode: Mode::from_bits_truncate(mode), uid: Uid(uid), gid: Gid(gid) };
     let device = DeviceId { major, minor };
-    match kind {
-        4 => dir.mkdir(name, new),
-        10 => dir.symlink(name, target, new),
-        1 => dir.create(name, Special::Fifo, new),
-        2 => dir.create(name, Special::CharDevice(device), new),
-        6 => dir.create(name, Special::BlockDevice(device), new),
-        8 => dir.create(name, Special::Regular, new),
-        12 => dir.create(name, Special::Socket, new),
-        _ => Err(damaged()),
+    match FileKind::from_number(kind).ok_or_else(damaged)? {
+        FileKind::Directory => dir.mkdir(name, new),
+        FileKind::Symlink => dir.symlink(name, target, new),
+        FileKind::Fifo => dir.create(name, Special::Fifo, new),
+        FileKind::CharDevice => dir.create(name, Special::CharDevice(device), new),
+        FileKind::BlockDevice => dir.create(name, Special::BlockDevice(device), new),
+        FileKind::Regular => dir.create(name, Special::Regular, new),
+        FileKind::Socket => dir.create(name, Special::Socket, new),
     }
 }
 
