@@ -54,11 +54,11 @@ impl<P: Platform> AddressSpace<P> {
         }
         let kept = PageRange::new(old.start(), old.bytes().min(new_len))?;
         if let RemapPlace::Fixed(to) = place {
+            let new = place_apart(to, new_len, old)?;
             if old.end() > area_end {
                 return Err(errno!(FAULT, "more than one area"));
             }
-            let new;
-            (new, *replaced) = self.make_room(state, new_len, Some(to), Some(old))?;
+            *replaced = self.take_out(state, new)?;
             self.cut(state, kept, old, cut)?;
             return self.move_pages(state, kept, new, attributes, &backing, moved);
         }
@@ -154,7 +154,11 @@ impl<P: Platform> AddressSpace<P> {
             return Err(errno!(FAULT, "more than one area"));
         }
         let (attributes, backing) = (area.attributes(), area.backing_at(old.start()));
-        let (new, removed) = self.make_room(&mut state, old.bytes(), to, Some(old))?;
+        let new = match to {
+            Some(to) => place_apart(to, old.bytes(), old)?,
+            None => anywhere(&mut state, GuestAddr::default(), old.bytes())?,
+        };
+        let removed = self.take_out(&mut state, new)?;
         let done = self.carry_over(&mut state, old, new, attributes, &backing);
         if done.is_ok() {
             state.pages.remove(old.pages(), &self.quota);
@@ -178,27 +182,25 @@ impl<P: Platform> AddressSpace<P> {
             return Err(errno!(INVAL, "a private mapping cannot be made twice"));
         }
         let (attributes, backing) = (area.attributes(), area.backing_at(old));
-        let (new, removed) = self.make_room(&mut state, new_len, to, None)?;
+        let new = match to {
+            Some(to) => place(to, new_len)?,
+            None => anywhere(&mut state, GuestAddr::default(), new_len)?,
+        };
+        let removed = self.take_out(&mut state, new)?;
         let done = Vma::new(new, attributes, backing, &self.quota).and_then(|area| state.vmas.insert(area));
         drop(state);
         drop(removed);
         done.map(|()| new.start())
     }
+}
 
-    /// A free range of `len` bytes, at `to` or anywhere, and what had to go for it. It must not overlap `apart`.
-    fn make_room(
-        &self,
-        state: &mut State<P>,
-        len: u64,
-        to: Option<GuestAddr>,
-        apart: Option<PageRange>,
-    ) -> Result<(PageRange, Removed<P>)> {
-        let Some(to) = to else { return Ok((anywhere(state, GuestAddr::default(), len)?, Removed::new())) };
-        let new = PageRange::new(to, len).map_err(|_| errno!(INVAL, "the new place cannot be mapped"))?;
-        if apart.is_some_and(|old| new.intersect(old).is_some()) {
-            return Err(errno!(INVAL, "the new place overlaps the old"));
-        }
-        let removed = self.take_out(state, new)?;
-        Ok((new, removed))
-    }
+/// `len` bytes at `to`.
+fn place(to: GuestAddr, len: u64) -> Result<PageRange> {
+    PageRange::new(to, len).map_err(|_| errno!(INVAL, "the new place cannot be mapped"))
+}
+
+/// The same, nowhere in `old`.
+fn place_apart(to: GuestAddr, len: u64, old: PageRange) -> Result<PageRange> {
+    let new = place(to, len)?;
+    if new.intersect(old).is_some() { Err(errno!(INVAL, "the new place overlaps the old")) } else { Ok(new) }
 }

@@ -69,11 +69,10 @@ impl<P: Platform> AddressSpace<P> {
     /// Bytes locked, of `range` or of all.
     pub fn locked_bytes(&self, range: Option<PageRange>) -> u64 {
         let state = self.state.lock();
-        let locked = state.vmas.iter().filter(|area| area.flags.intersects(ANY_LOCK));
-        locked.fold(0, |sum, area| {
-            let part = range.map_or(Some(area.range()), |range| area.range().intersect(range));
-            sum.saturating_add(part.map_or(0, PageRange::bytes))
-        })
+        let range = range.or(PageRange::between(GuestAddr::new(GUEST_START), GuestAddr::new(GUEST_END)));
+        let locked = range.into_iter().flat_map(|range| state.vmas.within(range).map(move |area| (area, range)));
+        let locked = locked.filter(|(area, _)| area.flags.intersects(ANY_LOCK));
+        locked.filter_map(|(area, range)| area.range().intersect(range)).map(PageRange::bytes).fold(0, u64::saturating_add)
     }
 
     /// Fills what is locked in `range`, as far as its pages are not left until they are touched.

@@ -30,9 +30,7 @@ pub(super) fn has_room<P: Cpu>(task: &Task<P>, more: u64) -> bool {
 /// Fills a new mapping as far as it is locked. That it could not be is no error of the mapping.
 pub(super) fn fill_new<P: Cpu>(task: &Task<P>, at: GuestAddr, len: u64) {
     if let Ok(range) = PageRange::new(at, len) {
-        if task.mm().locked_bytes(Some(range)) > 0 {
-            let _ = task.mm().fill_locked(range);
-        }
+        let _ = task.mm().fill_locked(range);
     }
 }
 

@@ -82,7 +82,8 @@ pub(crate) fn mmap<P: Cpu>(
     if has(flags, raw::MAP_LOCKED) && !may_lock(task) {
         return Err(errno!(PERM, "no memory may be locked"));
     }
-    if (has(flags, raw::MAP_LOCKED) || task.mm().locks_new()) && !has_room(task, length.0) {
+    let is_locked = has(flags, raw::MAP_LOCKED) || task.mm().locks_new();
+    if is_locked && !has_room(task, length.0) {
         return Err(errno!(AGAIN, "past the limit of locked memory"));
     }
     let shared = match flags & u64::from(raw::MAP_TYPE) {
@@ -128,7 +129,9 @@ pub(crate) fn mmap<P: Cpu>(
     };
     let request = MapRequest { place, flags: kept, backing, max_prot, ..MapRequest::anonymous(length.0, rights) };
     let at = task.mm().map(request)?;
-    fill_new(task, at, length.0);
+    if is_locked {
+        fill_new(task, at, length.0);
+    }
     if has(flags, raw::MAP_POPULATE) && !rights.is_empty() {
         if let Ok(range) = PageRange::new(at, length.0) {
             let access = if rights.contains(Prot::WRITE) { Access::Write } else { Access::Read };
@@ -175,11 +178,13 @@ pub(crate) fn mprotect<P: Cpu>(task: &mut Task<P>, addr: Ptr, len: Len, rights: 
 pub(crate) fn brk<P: Cpu>(task: &mut Task<P>, addr: Ptr) -> Result<GuestAddr> {
     let (_, old) = task.mm().heap();
     let grown = addr.0.since(old).unwrap_or(0);
-    if grown > 0 && task.mm().locks_new() && !has_room(task, grown) {
+    let is_locked = grown > 0 && task.mm().locks_new();
+    if is_locked && !has_room(task, grown) {
         return Ok(old);
     }
     let new = task.mm().brk(addr.0);
-    if let Some(more) = old.page_up().zip(new.page_up()).and_then(|(from, to)| PageRange::between(from, to)) {
+    let pages = old.page_up().zip(new.page_up()).filter(|_| is_locked);
+    if let Some(more) = pages.and_then(|(from, to)| PageRange::between(from, to)) {
         fill_new(task, more.start(), more.bytes());
     }
     Ok(new)
