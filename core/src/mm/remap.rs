@@ -58,6 +58,7 @@ impl<P: Platform> AddressSpace<P> {
             if old.end() > area_end {
                 return Err(errno!(FAULT, "more than one area"));
             }
+            state.may_map(new_len.saturating_sub(old.bytes()), (attributes.0, attributes.2), Some(new))?;
             *replaced = self.take_out(state, new)?;
             self.cut(state, kept, old, cut)?;
             return self.move_pages(state, kept, new, attributes, &backing, moved);
@@ -158,6 +159,7 @@ impl<P: Platform> AddressSpace<P> {
             Some(to) => place_apart(to, old.bytes(), old)?,
             None => anywhere(&mut state, GuestAddr::default(), old.bytes())?,
         };
+        state.may_map(old.bytes(), (attributes.0, attributes.2), Some(new))?;
         let removed = self.take_out(&mut state, new)?;
         let done = self.carry_over(&mut state, old, new, attributes, &backing);
         if done.is_ok() {
@@ -186,6 +188,7 @@ impl<P: Platform> AddressSpace<P> {
             Some(to) => place(to, new_len)?,
             None => anywhere(&mut state, GuestAddr::default(), new_len)?,
         };
+        state.may_map(new_len, (attributes.0, attributes.2), Some(new))?;
         let removed = self.take_out(&mut state, new)?;
         let done = Vma::new(new, attributes, backing, &self.quota).and_then(|area| state.vmas.insert(area));
         drop(state);

@@ -2,8 +2,8 @@
 
 use litebox_core::error::{Errno, Result};
 use litebox_core::mm::{
-    AddressSpace, Advice, Backing, GuestAddr, Lock, MapFlags, MapRequest, PAGE_SIZE, PageRange, Place, Prot, RemapPlace,
-    SharedMemory,
+    AddressSpace, Advice, Backing, GuestAddr, Lock, MapFlags, MapLimits, MapRequest, PAGE_SIZE, PageRange, Place, Prot,
+    RemapPlace, SharedMemory,
 };
 use litebox_core::quota::Quota;
 use litebox_platform_hosted::Hosted;
@@ -146,4 +146,21 @@ fn low_places_are_below_two_gibibytes() {
     let high = space.map(MapRequest::anonymous(PAGE_SIZE, RW)).unwrap();
     assert!(high.get() > 1 << 31, "others are not drawn there");
     assert!(space.map(MapRequest::anonymous(1 << 32, RW).at(Place::Low)).unwrap_err().is(Errno::NOMEM));
+}
+
+#[test]
+fn moved_and_doubled_mappings_are_held_to_the_limits() {
+    let space = space();
+    map(&space, pages(0, 2), RW);
+    let source = SharedMemory::new(space.quota(), 2 * PAGE_SIZE).unwrap();
+    let backing = Backing::Source { source, index: 0 };
+    let request = MapRequest { backing, flags: MapFlags::SHARED, ..MapRequest::anonymous(2 * PAGE_SIZE, RW) };
+    space.map(request.at(Place::Fixed(pages(4, 2).start()))).unwrap();
+    space.set_limits(MapLimits { all: 5 * PAGE_SIZE, ..MapLimits::default() });
+    assert!(space.remap_leaving(pages(0, 2), None).unwrap_err().is(Errno::NOMEM));
+    assert!(space.map_again(pages(4, 1).start(), 2 * PAGE_SIZE, None).unwrap_err().is(Errno::NOMEM));
+    assert!(space.remap(pages(0, 2), 4 * PAGE_SIZE, RemapPlace::Fixed(pages(8, 1).start())).unwrap_err().is(Errno::NOMEM));
+    assert_eq!(space.mapped_bytes(), 4 * PAGE_SIZE, "nothing changed");
+    space.remap(pages(0, 2), 3 * PAGE_SIZE, RemapPlace::Fixed(pages(8, 1).start())).unwrap();
+    assert_eq!(space.mapped_bytes(), 5 * PAGE_SIZE);
 }
