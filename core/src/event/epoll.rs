@@ -332,9 +332,6 @@ impl<P: Platform> Epoll<P> {
     /// # Errors
     /// [`Error::Interrupted`](crate::error::Error::Interrupted): before there was one.
     pub fn wait(&self, most: usize, deadline: Option<Duration>, sink: &mut dyn FnMut(Event)) -> Result<Option<()>> {
-        if self.collect(most, sink) {
-            return Ok(Some(()));
-        }
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let found = self.source.queue.wait_until(deadline, || self.collect(most, sink).then_some(()));
         self.waiting.fetch_sub(1, Ordering::AcqRel);
