@@ -18,16 +18,20 @@ use litebox_core::mm::{AddressSpace, GuestAddr, PAGE_BYTES, Prot};
 /// Bytes that go through the library OS at once.
 const CHUNK: usize = 1024;
 
-/// A process that the caller may look into: its own, one of the same user that lets itself be looked into, or any for root.
-fn process<P: Cpu>(task: &Task<P>, pid: Pid) -> Result<Arc<Process<P>>> {
-    let process = u32::try_from(pid.0).ok().and_then(|pid| task.sandbox().process_of(pid)).ok_or(errno!(SRCH))?;
+/// `process`, if the caller may look into it: its own, one of the same user that lets itself be looked into, or any for root.
+fn reached<P: Cpu>(task: &Task<P>, process: Arc<Process<P>>) -> Result<Arc<Process<P>>> {
     if task.may_reach(&process) { Ok(process) } else { Err(errno!(PERM, "another user's process")) }
 }
 
-/// Its memory.
-fn memory<P: Cpu>(task: &Task<P>, pid: Pid) -> Result<Arc<AddressSpace<P>>> {
-    let process = process(task, pid)?;
-    if Arc::ptr_eq(&process, task.process()) {
+/// The process `pid`, if the caller may look into it.
+fn process<P: Cpu>(task: &Task<P>, pid: Pid) -> Result<Arc<Process<P>>> {
+    let process = u32::try_from(pid.0).ok().and_then(|pid| task.sandbox().process_of(pid)).ok_or(errno!(SRCH))?;
+    reached(task, process)
+}
+
+/// The memory of a process that the caller may look into.
+fn memory<P: Cpu>(task: &Task<P>, process: &Arc<Process<P>>) -> Result<Arc<AddressSpace<P>>> {
+    if Arc::ptr_eq(process, task.process()) {
         return Ok(Arc::clone(task.mm()));
     }
     process.running().get().and_then(|exec| exec.mm.upgrade()).ok_or(errno!(SRCH, "it has ended"))
@@ -95,7 +99,7 @@ pub(crate) fn process_vm_readv<P: Cpu>(
     flags: Word,
 ) -> Result<usize> {
     let (own, theirs) = lists::<P>((local, locals), (remote, remotes), flags)?;
-    let mm = memory(task, pid)?;
+    let mm = memory(task, &process(task, pid)?)?;
     let dst = core::cell::RefCell::new(IoDst::<P>::guest(&own)?);
     each(
         task,
@@ -120,7 +124,7 @@ pub(crate) fn process_vm_writev<P: Cpu>(
     flags: Word,
 ) -> Result<usize> {
     let (own, theirs) = lists::<P>((local, locals), (remote, remotes), flags)?;
-    let mm = memory(task, pid)?;
+    let mm = memory(task, &process(task, pid)?)?;
     let src = core::cell::RefCell::new(IoSrc::<P>::guest(&own)?);
     each(
         task,
@@ -165,7 +169,7 @@ pub(crate) fn kcmp<P: Cpu>(task: &mut Task<P>, one: Pid, two: Pid, kind: Int, fi
             };
             Ok(order(file(&a, first.0)?, file(&b, second.0)?))
         }
-        KCMP_VM => Ok(order(Arc::as_ptr(&memory(task, one)?).addr(), Arc::as_ptr(&memory(task, two)?).addr())),
+        KCMP_VM => Ok(order(Arc::as_ptr(&memory(task, &a)?).addr(), Arc::as_ptr(&memory(task, &b)?).addr())),
         KCMP_FILES => Ok(order(Arc::as_ptr(&a.files()).addr(), Arc::as_ptr(&b.files()).addr())),
         KCMP_FS => Ok(order(a.fs_identity(), b.fs_identity())),
         KCMP_SIGHAND => Ok(order(a.actions_identity(), b.actions_identity())),
@@ -193,7 +197,7 @@ pub(crate) fn process_madvise<P: Cpu>(
     if !Arc::ptr_eq(&process, task.process()) && !u32::try_from(advice.0).is_ok_and(|advice| kept.contains(&advice)) {
         return Err(errno!(INVAL, "advice that changes another's memory"));
     }
-    let mm = memory(task, Pid(i32::try_from(process.pid()).unwrap_or_default()))?;
+    let mm = memory(task, &reached(task, process)?)?;
     let mut done = 0u64;
     for range in list {
         let len = Len(u64::try_from(range.len).unwrap_or(u64::MAX));
