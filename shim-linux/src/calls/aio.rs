@@ -8,7 +8,7 @@
 use super::files::{at, open_file, range, ranges, send};
 use super::poll::{Patience, mask, timeout};
 use super::sigwait::{wait_until, with_mask};
-use super::transfer::{check_readable, check_writable};
+use super::transfer::{check_flags, check_readable, check_writable};
 use super::{put, take};
 use crate::args::{Fd, Len, Offset, Ptr, Word};
 use crate::errno as numbers;
@@ -16,7 +16,6 @@ use crate::signal::{Cpu, SigSet};
 use crate::task::Task;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use linux_raw_sys::general as raw;
 use litebox_core::errno;
 use litebox_core::error::Result;
 use litebox_core::event::completions::{Completion, Completions};
@@ -130,9 +129,7 @@ fn prepare<P: Cpu>(task: &Task<P>, control: &Control) -> Result<(Arc<File<P>>, O
         list.extend(range(buf, count));
         Ok(list)
     };
-    if control.rw_flags & !(raw::RWF_HIPRI | raw::RWF_DSYNC | raw::RWF_SYNC) != 0 {
-        return Err(errno!(OPNOTSUPP, "a flag that no file here has"));
-    }
+    check_flags(control.rw_flags)?;
     let operation = match control.opcode {
         PREAD | PREADV => {
             check_readable(&file)?;

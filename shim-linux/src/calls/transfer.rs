@@ -19,6 +19,15 @@ use litebox_core::fs::map::inode_owner;
 use litebox_core::fs::types::{FileKind, OFFSET_MAX, OFlags, SeekFrom};
 use litebox_core::mm::{GuestAddr, user};
 
+/// Whether every file here does a transfer with the flags `bits`, `RWF_*`.
+///
+/// # Errors
+/// `OPNOTSUPP`: one that none has.
+pub(super) fn check_flags(bits: u32) -> Result<()> {
+    let known = raw::RWF_HIPRI | raw::RWF_DSYNC | raw::RWF_SYNC;
+    if bits & !known == 0 { Ok(()) } else { Err(errno!(OPNOTSUPP, "a flag that no file here has")) }
+}
+
 /// What preadv2(2) and pwritev2(2) are given: the file, the ranges, and the offset unless it is the current one.
 type Vectored<P> = (Arc<File<P>>, Vec<GuestRange>, Option<u64>);
 
@@ -27,9 +36,7 @@ fn vectored<P: Cpu>(task: &Task<P>, fd: Fd, iov: Ptr, count: Len, low: Offset, f
     let offset = if low.0 == -1 { None } else { Some(at(low.0)?) };
     let file = file(task, fd)?;
     let ranges = ranges::<P>(iov, count)?;
-    if flags.0 & !(raw::RWF_HIPRI | raw::RWF_DSYNC | raw::RWF_SYNC) != 0 {
-        return Err(errno!(OPNOTSUPP, "a flag that no file here has"));
-    }
+    check_flags(flags.0)?;
     Ok((file, ranges, offset))
 }
 
