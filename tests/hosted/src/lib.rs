@@ -7,10 +7,12 @@
 
 mod cpu;
 pub mod memory;
+mod random;
 mod timer;
 mod wait;
 
 pub use memory::{HostedFrame, HostedSpace, enter};
+pub use random::Random;
 pub use wait::Interrupter;
 
 use litebox_core::platform::{Clock, Entropy, Log, Platform};

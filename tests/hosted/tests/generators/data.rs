@@ -20,13 +20,13 @@ fn run(fs: &FsContext<Hosted>, seed: u64) {
     let mut model = vec![0; file.ops().size().expect("a size") as usize];
     assert_eq!(file.read_at(0, &mut IoDst::kernel(&mut model)).expect("read"), model.len());
     for step in 0..OPERATIONS {
-        let offset = random.below(LENGTH_MAX);
-        let len = match random.below(4) {
-            0 => random.below(10),
-            1 => random.below(5000),
-            _ => random.below(20_000),
+        let offset = random.index(LENGTH_MAX);
+        let len = match random.index(4) {
+            0 => random.index(10),
+            1 => random.index(5000),
+            _ => random.index(20_000),
         };
-        let what = random.below(10);
+        let what = random.index(10);
         operate(&file, &other, &mut model, (what, offset, len, step as u8), seed);
         assert_eq!(file.ops().size().expect("a size") as usize, model.len(), "step {step} of {seed}: {what} {offset} {len}");
     }

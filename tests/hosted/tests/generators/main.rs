@@ -12,21 +12,9 @@ use litebox_core::fs::overlay;
 use litebox_core::fs::path::FsContext;
 use litebox_core::fs::types::{Credentials, DeviceId, Gid, Mode, NewNode, Uid};
 use litebox_core::quota::Quota;
-use litebox_platform_hosted::Hosted;
+use litebox_platform_hosted::{Hosted, Random};
 
 const ALL: Mode = Mode::RWXU.union(Mode::RWXG).union(Mode::RWXO);
-
-/// Xorshift: the same numbers on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
-}
 
 fn root_user() -> Credentials {
     Credentials { capabilities: Capabilities::all(), ..Credentials::default() }

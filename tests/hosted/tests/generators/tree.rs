@@ -30,10 +30,10 @@ enum Step {
 }
 
 fn path(random: &mut Random) -> String {
-    let depth = 1 + random.below(3) + random.below(2);
-    let names = (0..depth).map(|_| ["a", "b", "c", "d", "."][random.below(if depth > 1 { 5 } else { 4 })]);
+    let depth = 1 + random.index(3) + random.index(2);
+    let names = (0..depth).map(|_| ["a", "b", "c", "d", "."][random.index(if depth > 1 { 5 } else { 4 })]);
     let mut path = names.fold(String::new(), |path, name| path + "/" + name);
-    if random.below(40) == 0 {
+    if random.index(40) == 0 {
         path.push('/');
     }
     path
@@ -41,7 +41,7 @@ fn path(random: &mut Random) -> String {
 
 fn step(random: &mut Random) -> Step {
     let first = path(random);
-    match random.below(12) {
+    match random.index(12) {
         0 | 1 => Step::Create(first),
         2 => Step::Write(first.clone(), first),
         3 | 4 => Step::Mkdir(first),
@@ -49,7 +49,7 @@ fn step(random: &mut Random) -> Step {
         6 => Step::Rmdir(first),
         7..=9 => Step::Rename(first, path(random)),
         10 => Step::Link(first, path(random)),
-        _ => Step::Symlink([".", "a", "c/d", "d", "nowhere"][random.below(5)].into(), first),
+        _ => Step::Symlink([".", "a", "c/d", "d", "nowhere"][random.index(5)].into(), first),
     }
 }
 

@@ -8,7 +8,7 @@ use litebox_core::fs::inode::InodeRef;
 use litebox_core::fs::io::IoDst;
 use litebox_core::fs::types::{Asker, FileKind, Name, OFlags};
 use litebox_core::quota::Quota;
-use litebox_platform_hosted::Hosted;
+use litebox_platform_hosted::{Hosted, Random};
 use std::sync::Arc;
 
 /// Mutants of each image.
@@ -16,35 +16,24 @@ const MUTANTS: u64 = 200;
 /// What a sandbox has for one.
 const MEMORY: u64 = 2 << 20;
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
-}
-
 /// Where a structure is likely: in the superblock, or among inodes and indices, which lie in the first and last blocks.
 fn mutate(bytes: &mut [u8], random: &mut Random) {
     // Otherwise the checksum would find most of it.
     bytes[1024 + 8] &= !1;
-    for _ in 0..=random.below(6) {
-        let at = match random.below(4) {
-            0 => 1024 + random.below(128),
-            1 => random.below(bytes.len().min(16_384)),
-            _ => random.below(bytes.len()),
+    for _ in 0..=random.index(6) {
+        let at = match random.index(4) {
+            0 => 1024 + random.index(128),
+            1 => random.index(bytes.len().min(16_384)),
+            _ => random.index(bytes.len()),
         };
-        bytes[at] = match random.below(4) {
+        bytes[at] = match random.index(4) {
             0 => 0,
             1 => 0xff,
-            2 => bytes[at] ^ (1 << random.below(8)),
-            _ => random.below(256) as u8,
+            2 => bytes[at] ^ (1 << random.index(8)),
+            _ => random.index(256) as u8,
         };
     }
-    if random.below(50) == 0 {
+    if random.index(50) == 0 {
         // Read twice, as by somebody who has the file open.
         bytes.copy_within(0..4096, 4096);
     }
@@ -106,8 +95,8 @@ fn damaged_images_give_errors_and_nothing_else() {
         for mutant in 0..MUTANTS {
             let mut bytes = bytes.to_vec();
             mutate(&mut bytes, &mut random);
-            if random.below(20) == 0 {
-                bytes.truncate(random.below(bytes.len()));
+            if random.index(20) == 0 {
+                bytes.truncate(random.index(bytes.len()));
             }
             let Ok(image) = Images::<Hosted>::new().open(Arc::new(HostImage::new(&bytes, mutant % 2 == 0))) else { continue };
             let quota = Quota::new(MEMORY);

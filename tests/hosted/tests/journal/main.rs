@@ -16,7 +16,7 @@ use litebox_core::fs::types::{
 use litebox_core::fs::xattr::SetHow;
 use litebox_core::fs::{journal, overlay};
 use litebox_core::quota::Quota;
-use litebox_platform_hosted::Hosted;
+use litebox_platform_hosted::{Hosted, Random};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -210,17 +210,11 @@ fn after_a_power_cut_the_state_is_that_of_the_last_sync() {
         }
         at.mkdir(format!("/dir/{round}").as_bytes(), ALL).expect("made");
     }
-    let (events, mut random) = (disk.events(), 0x9e37_79b9_7f4a_7c15_u64);
-    let mut choose = |end: usize| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        (random % end as u64) as usize
-    };
+    let (events, mut random) = (disk.events(), Random(0x9e37_79b9_7f4a_7c15));
     let empty: Contents = [&b"journal.a"[..], b"journal.b"].map(|name| (name.to_vec(), Vec::new())).into();
     for cut in 0..=events.len() {
         for trial in 0..30 {
-            let found = match open(&Disk::with(after_cut(&empty, &events, cut, &mut choose))) {
+            let found = match open(&Disk::with(after_cut(&empty, &events, cut, &mut |end| random.index(end)))) {
                 Ok(fs) => tree(&fs),
                 Err(error) => panic!("cut {cut}, trial {trial}: {error:?}"),
             };

@@ -8,7 +8,7 @@ use litebox_core::mm::{
 };
 use litebox_core::platform::{Frame, Frames};
 use litebox_core::quota::Quota;
-use litebox_platform_hosted::{Hosted, HostedFrame, enter};
+use litebox_platform_hosted::{Hosted, HostedFrame, Random, enter};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -119,16 +119,4 @@ fn map_file(space: &Space, file: &Arc<File>, range: PageRange, index: u64, flags
     let source: Arc<dyn MapSource<Hosted>> = Arc::<File>::clone(file);
     let backing = Backing::Source { source, index };
     space.map(MapRequest { backing, flags, ..request(range, prot) }).unwrap();
-}
-
-/// Numbers that look random, the same each time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
 }

@@ -2,29 +2,19 @@
 
 use crate::carrier::{Thread, run};
 use linux_raw_sys::general as nr;
+use litebox_platform_hosted::Random;
 use std::time::{Duration, Instant};
 
 /// How many choices each of the tasks makes.
 const STEPS: u32 = 40;
 
-/// A generator of which each task has its own, so that a failure can be had again as far as threads allow.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
-
 fn act(thread: &mut Thread, seed: u64, depth: u32) {
-    let mut dice = Dice(seed | 1);
+    // Each task has its own, so that a failure can be had again as far as threads allow.
+    let mut dice = Random(seed | 1);
     for step in 0..STEPS {
         let next = seed.wrapping_mul(31).wrapping_add(u64::from(step));
-        let victim = 2 + dice.roll(40);
-        match dice.roll(14) {
+        let victim = 2 + dice.below(40);
+        match dice.below(14) {
             0..=2 if depth < 3 => {
                 thread.next_child(move |child| act(child, next, depth + 1));
                 let _ = thread.call(nr::__NR_fork, &[]);
@@ -46,7 +36,7 @@ fn act(thread: &mut Thread, seed: u64, depth: u32) {
                 let _ = thread.kill(victim, nr::SIGKILL);
             }
             7 => {
-                let signal = [nr::SIGUSR1, nr::SIGCHLD, nr::SIGTSTP, nr::SIGTERM][usize::try_from(dice.roll(4)).unwrap()];
+                let signal = [nr::SIGUSR1, nr::SIGCHLD, nr::SIGTSTP, nr::SIGTERM][usize::try_from(dice.below(4)).unwrap()];
                 let _ = thread.kill(victim, signal);
             }
             8 => {
@@ -61,10 +51,10 @@ fn act(thread: &mut Thread, seed: u64, depth: u32) {
             }
             11 => {
                 let set = thread.words(&[1 << (nr::SIGUSR1 - 1)]);
-                let how = [nr::SIG_BLOCK, nr::SIG_UNBLOCK][usize::try_from(dice.roll(2)).unwrap()];
+                let how = [nr::SIG_BLOCK, nr::SIG_UNBLOCK][usize::try_from(dice.below(2)).unwrap()];
                 let _ = thread.call(nr::__NR_rt_sigprocmask, &[how.into(), set, 0, 8]);
             }
-            12 if depth > 0 && dice.roll(8) == 0 => thread.exit(next),
+            12 if depth > 0 && dice.below(8) == 0 => thread.exit(next),
             _ => thread.look(),
         }
     }
