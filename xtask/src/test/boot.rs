@@ -5,12 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use litebox_vm_init::{Job, Place};
 
-use super::report::Report;
+use super::report::{Report, Test};
 use crate::run;
 use crate::vm::{Config, Vm};
-
-/// A test by its name.
-type Test = (&'static str, fn() -> Result<()>);
 
 /// All tests.
 const TESTS: &[Test] = &[("boot/refused-without-fsgsbase", without_fsgsbase), ("boot/hang-is-a-failure", hang)];
@@ -24,13 +21,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 
 /// Runs those whose names contain `filter`.
 pub(super) fn run(report: &mut Report, filter: Option<&str>) {
-    let chosen = TESTS.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter)));
-    for (name, test) in chosen {
-        match test() {
-            Ok(()) => report.pass(name, ""),
-            Err(error) => report.fail(name, &format!("{error:#}")),
-        }
-    }
+    report.run(TESTS, filter);
 }
 
 /// insmod fails, and the kernel's log says what is missing.

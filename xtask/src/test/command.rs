@@ -12,11 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::report::Report;
+use super::report::{Report, Test};
 use crate::paths;
-
-/// A test by its name.
-type Test = (&'static str, fn() -> Result<()>);
 
 /// All tests.
 const TESTS: &[Test] = &[
@@ -45,13 +42,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 
 /// Runs those whose names contain `filter`.
 pub(super) fn run(report: &mut Report, filter: Option<&str>) {
-    let chosen = TESTS.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter)));
-    for (name, test) in chosen {
-        match test() {
-            Ok(()) => report.pass(name, ""),
-            Err(error) => report.fail(name, &format!("{error:#}")),
-        }
-    }
+    report.run(TESTS, filter);
 }
 
 /// Runs `cargo xtask run --native OPTIONS -- PROGRAM` with `stdin`.

@@ -1,5 +1,8 @@
 //! Results of tests as they come, in the manner of TAP, and their sum.
 
+/// A test's name, and what it does.
+pub(crate) type Test = (&'static str, fn() -> anyhow::Result<()>);
+
 /// Counts results and shows them.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -25,6 +28,16 @@ impl Report {
         println!("not ok {} - {name}", self.count());
         for line in why.lines() {
             println!("    {line}");
+        }
+    }
+
+    /// Runs those of `tests` whose names contain `filter`.
+    pub(crate) fn run(&mut self, tests: &[Test], filter: Option<&str>) {
+        for (name, test) in tests.iter().filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter))) {
+            match test() {
+                Ok(()) => self.pass(name, ""),
+                Err(error) => self.fail(name, &format!("{error:#}")),
+            }
         }
     }
 
